@@ -1,0 +1,57 @@
+"""Random numbers by coordinate: the same (key, channel, event) gives the same bits anywhere."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, UInt32
+
+_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+_PARITY = 0x1BD11BDA
+_TWO_POW_32 = 4294967296.0
+
+
+def key_words(key, *coordinates: int) -> UInt32[Array, " 2"]:
+    """Two 32-bit words of a Threefry key after ``fold_in`` of each coordinate."""
+    for coordinate in coordinates:
+        key = jax.random.fold_in(key, coordinate)
+    data = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
+    return jnp.asarray(data, jnp.uint32).reshape(-1)[:2]
+
+
+def threefry(words, x0, x1):
+    """Threefry-2x32, 20 rounds: two 32-bit words for each counter pair (Salmon et al. 2011).
+
+    `words` [2] is the key; `x0`, `x1` (uint32, any equal shape) are the counters, here the
+    channel and the event. Written out flat so that the compiler fuses it into its caller.
+    """
+    keys = (words[0], words[1], words[0] ^ words[1] ^ np.uint32(_PARITY))
+    x0, x1 = x0 + keys[0], x1 + keys[1]
+    for block in range(5):
+        for turn in _ROTATIONS[block % 2]:
+            x0 = x0 + x1
+            x1 = (x1 << np.uint32(turn)) | (x1 >> np.uint32(32 - turn))
+            x1 = x1 ^ x0
+        x0 = x0 + keys[(block + 1) % 3]
+        x1 = x1 + keys[(block + 2) % 3] + np.uint32(block + 1)
+    return x0, x1
+
+
+def uniform(bits):
+    """Float32 in (0, 1) from 32 random bits; the smallest value is 2**-33."""
+    return bits.astype(jnp.float32) * np.float32(2.0**-32) + np.float32(2.0**-33)
+
+
+def cumulative_thresholds(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Integer thresholds that pick an outcome from 32 bits, the rarest first.
+
+    Returns ``(order, thresholds)`` [..., K] and [..., K - 1]: outcome ``order[..., i]`` is taken
+    where i thresholds are at or below the bits. Ascending order keeps the relative error of
+    a rare outcome near 2**-32 / p, where float32 selection would lose it below 2**-24.
+    Outcomes of weight 0 are never taken; a row of zeros gives its last outcome.
+    """
+    order = np.argsort(weights, axis=-1, kind="stable")
+    ranked = np.take_along_axis(weights, order, axis=-1)
+    total = ranked.sum(axis=-1, keepdims=True)
+    share = np.cumsum(ranked, axis=-1) / np.where(total > 0, total, 1.0)
+    thresholds = np.minimum(np.round(share[..., :-1] * _TWO_POW_32), _TWO_POW_32 - 1)
+    return order, thresholds.astype(np.uint32)

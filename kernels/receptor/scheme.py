@@ -1,0 +1,196 @@
+"""The kinetic scheme: states, transitions and the generator they make."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from gabatone.kernels.card import read_cards
+from gabatone.kernels.errors import BadInput
+from gabatone.kernels.receptor.spectral import steady_state
+
+KINDS = ("closed", "open", "desensitized")
+EQUILIBRIUM = "equilibrium at 0 GABA"
+
+
+@dataclass(frozen=True)
+class SchemeFacts:
+    """What is known about a scheme beside its rates; every field is text or a plain number."""
+
+    citation: str = ""
+    doi: str = ""
+    receptor: str = ""
+    preparation: str = ""
+    temperature: str = ""
+    temperature_C: float = 23.0
+    temperature_C_status: str = "assumed"
+    species: str = ""
+    status: str = "assumed"
+    where: str = ""
+    notes: str = ""
+    conductance_note: str = ""
+    bound_agonists: tuple[int, ...] = ()
+    symbols: tuple[str, ...] = ()
+    factors: tuple[float, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class SteroidCopies(eqx.Module):
+    """How a product scheme was made: `site_law` gives the steroid occupancy of the resting state."""
+
+    ligand: str = eqx.field(static=True)
+    n_sites: int = eqx.field(static=True)
+    n_base_states: int = eqx.field(static=True)
+    dissociation_closed_M: Array | float
+
+    def site_law(self, conc_M) -> Float[Array, " copies"]:
+        """Binomial law of the number of steroids bound to a closed receptor, by mass action."""
+        x = jnp.asarray(conc_M) / self.dissociation_closed_M
+        m = np.arange(self.n_sites + 1)
+        choose = np.array([_choose(self.n_sites, int(k)) for k in m])
+        weight = choose * x**m
+        return weight / weight.sum()
+
+
+class KineticScheme(eqx.Module):
+    """A continuous-time Markov scheme of one receptor channel.
+
+    The rate of edge `e` is ``exp(log_rate[e])`` in 1/s, or that times the
+    concentration of ``ligands[e]`` (mol/L) where a ligand is named.
+
+    Parameters
+    ----------
+    log_rate : float [edge]
+        Natural log of the rate constants (1/s or 1/(M s)); -inf for a rate of 0.
+    conductance_pS : float [state]
+        Single-channel conductance of each state.
+    states, kinds : tuple of str
+        Names, and one of ``closed``, ``open``, ``desensitized`` for each.
+    source, target : tuple of int [edge]
+    ligands : tuple of str [edge]
+        Name of the multiplying ligand, "" for none.
+    initial : str
+        A state's name, or ``"equilibrium at 0 GABA"``.
+    """
+
+    log_rate: Float[Array, " edge"] | np.ndarray
+    conductance_pS: np.ndarray
+    name: str = eqx.field(static=True)
+    states: tuple[str, ...] = eqx.field(static=True)
+    kinds: tuple[str, ...] = eqx.field(static=True)
+    source: tuple[int, ...] = eqx.field(static=True)
+    target: tuple[int, ...] = eqx.field(static=True)
+    ligands: tuple[str, ...] = eqx.field(static=True)
+    initial: str = eqx.field(static=True)
+    facts: SchemeFacts = eqx.field(static=True, default=SchemeFacts())
+    copies: SteroidCopies | None = None
+
+    @property
+    def n_states(self) -> int:
+        """Number of states."""
+        return len(self.states)
+
+    @property
+    def ligand_names(self) -> tuple[str, ...]:
+        """Ligands that some transition depends on, in order of appearance."""
+        return tuple(dict.fromkeys(name for name in self.ligands if name))
+
+    @property
+    def is_open(self) -> np.ndarray:
+        """Boolean mask [state] of the conducting states."""
+        return np.array([kind == "open" for kind in self.kinds])
+
+    @property
+    def open_states(self) -> tuple[str, ...]:
+        """Names of the open states."""
+        return tuple(s for s, k in zip(self.states, self.kinds, strict=True) if k == "open")
+
+    def rates(self, conc_M: dict) -> Float[Array, " edge"]:
+        """Rate of every edge, 1/s, at the concentrations ``{ligand: mol/L}`` (absent ligands are 0).
+
+        Raises `BadInput` for a negative concentration or a ligand the scheme does not know.
+        """
+        conc = check_concentrations(self, conc_M)
+        factor = jnp.stack([jnp.asarray(conc[name], float) if name else jnp.ones(()) for name in self.ligands])
+        return jnp.exp(jnp.asarray(self.log_rate, float)) * factor
+
+    def generator(self, conc_M: dict) -> Float[Array, "state state"]:
+        """Generator Q, 1/s, with ``Q[i, j]`` the rate i -> j and rows that sum to zero."""
+        rows, cols = np.array(self.source), np.array(self.target)
+        off = jnp.zeros((self.n_states, self.n_states)).at[rows, cols].add(self.rates(conc_M))
+        return off - jnp.diag(off.sum(axis=1))
+
+    def steady_state(self, conc_M: dict) -> Float[Array, " state"]:
+        """Stationary occupancy at constant concentrations."""
+        return steady_state(self.generator(conc_M))
+
+    def open_probability(self, occupancy) -> Float[Array, " *time"]:
+        """Sum of the open states' occupancy; the last axis of `occupancy` is the state."""
+        return jnp.asarray(occupancy)[..., np.flatnonzero(self.is_open)].sum(axis=-1)
+
+    def initial_occupancy(self, conc_M: dict | None = None) -> Float[Array, " state"]:
+        """Occupancy at t = 0 by the scheme's own rule.
+
+        The named state, or the equilibrium at 0 GABA; steroid sites are at equilibrium
+        with the steroid level in `conc_M`, whose other ligands are ignored.
+        """
+        conc = dict(conc_M or {})
+        steroid = {} if self.copies is None else {self.copies.ligand: conc.get(self.copies.ligand, 0.0)}
+        if self.initial == EQUILIBRIUM:
+            return self.steady_state(steroid)
+        if self.copies is None:
+            return jnp.zeros(self.n_states).at[self.states.index(self.initial)].set(1.0)
+        law = self.copies.site_law(steroid[self.copies.ligand])
+        base = self.states.index(self.initial)
+        where = base + self.copies.n_base_states * np.arange(self.copies.n_sites + 1)
+        return jnp.zeros(self.n_states).at[where].set(law)
+
+    def with_steroid(self, steroid) -> "KineticScheme":
+        """The product of this scheme with a `Steroid`'s sites; see `Steroid.product`."""
+        return steroid.product(self)
+
+    def at_temperature(self, celsius: float, *, q10: float | None = None) -> "KineticScheme":
+        """Every rate scaled by ``q10 ** ((celsius - reference) / 10)``.
+
+        The reference is ``facts.temperature_C``; the default Q10 and its source stand in
+        ``temperature.toml``. One Q10 for all steps keeps every equilibrium and cycle ratio.
+        Raises `BadInput` outside 0 to 45 C.
+        """
+        if not 0.0 <= celsius <= 45.0:
+            raise BadInput("celsius", celsius, "outside the range of living tissue (0 to 45)", "give degrees Celsius")
+        if q10 is None:
+            q10 = read_cards(Path(__file__).with_name("temperature.toml"))["q10_rates"].value
+        shift = np.log(q10) * (celsius - self.facts.temperature_C) / 10.0
+        warm = eqx.tree_at(lambda s: s.log_rate, self, self.log_rate + shift)
+        return _replace_facts(warm, temperature_C=float(celsius), temperature_C_status="derived",
+                              temperature=f"{celsius:g} C (Q10 {q10:g})")
+
+
+def check_concentrations(scheme: KineticScheme, conc_M: dict) -> dict:
+    """Fill absent ligands with 0 and refuse unknown ones and negative or non-finite values."""
+    for name, value in conc_M.items():
+        if name not in scheme.ligand_names:
+            raise BadInput(f"concentration of {name}", value,
+                           f"scheme {scheme.name} has no transition that depends on {name}",
+                           f"use one of {list(scheme.ligand_names)}, or scheme.with_steroid(...)")
+        if not isinstance(value, jax.core.Tracer) and not np.all(np.isfinite(value) & (np.asarray(value) >= 0)):
+            raise BadInput(f"concentration of {name}", value, "a concentration is finite and not negative",
+                           "give mol/L (1e-3 for 1 mM)")
+    return {name: conc_M.get(name, 0.0) for name in scheme.ligand_names}
+
+
+def _replace_facts(scheme: KineticScheme, **changes) -> KineticScheme:
+    from dataclasses import replace
+
+    fields = {f: getattr(scheme, f) for f in scheme.__dataclass_fields__}
+    return KineticScheme(**{**fields, "facts": replace(scheme.facts, **changes)})
+
+
+def _choose(n: int, k: int) -> int:
+    from math import comb
+
+    return comb(n, k)
