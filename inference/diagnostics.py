@@ -15,13 +15,16 @@ def diagnose(draws) -> dict[str, float]:
         return {"r_hat": np.nan, "ess_bulk": np.nan, "ess_tail": np.nan}
     folded = np.abs(halves - np.median(halves))
     tails = [_ess((halves <= np.quantile(halves, q)).astype(np.float64)) for q in (0.05, 0.95)]
-    return {"r_hat": max(_r_hat(_ranked(halves)), _r_hat(_ranked(folded))),
-            "ess_bulk": _ess(_ranked(halves)), "ess_tail": min(tails)}
+    return {
+        "r_hat": max(_r_hat(_ranked(halves)), _r_hat(_ranked(folded))),
+        "ess_bulk": _ess(_ranked(halves)),
+        "ess_tail": min(tails),
+    }
 
 
 def _split(draws):
     half = draws.shape[1] // 2
-    return np.concatenate([draws[:, :half], draws[:, draws.shape[1] - half:]])
+    return np.concatenate([draws[:, :half], draws[:, draws.shape[1] - half :]])
 
 
 def _ranked(draws):

@@ -5,25 +5,23 @@ chains, and a fit with a trial left out reuses the program because a mask, not a
 """
 
 import contextlib
+import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+
 from gabatone.inference.diagnostics import diagnose
 from gabatone.inference.evidence.loader import Trials
-from gabatone.inference.model import SCORE, Design, design, prior_medians, trial_model
+from gabatone.inference.model import design
+from gabatone.inference.sampler import BLOCK, Sampler, key_numbers
 from gabatone.inference.study import Study
 from gabatone.kernels.errors import BadInput, Failure
-from numpyro.handlers import seed
-from numpyro.infer.hmc import hmc
-from numpyro.infer.util import constrain_fn, potential_energy, unconstrain_fn
 
 R_HAT_LIMIT, ESS_LIMIT = 1.01, 400.0
-TARGET_ACCEPT = 0.9
-BLOCK = 50
+# named coordinates of the random streams below a caller's key
+CHAIN, LEFT_OUT = 0, 1
 
 
 @dataclass(frozen=True)
@@ -31,13 +29,14 @@ class Posterior:
     """Draws of a fit and what they are worth.
 
     ``samples`` maps parameter to [chain, draw] (``baseline_latent``: [chain, draw, arm]);
-    ``diagnostics`` maps each scalar to r_hat, ess_bulk and ess_tail; ``leave_out`` names the trial the
-    fit did not see; ``in_fit`` [row] are the rows it saw.
+    ``diverging``, ``leapfrog_steps`` and ``accept`` are [chain, draw]; ``diagnostics`` maps each
+    scalar to r_hat, ess_bulk and ess_tail; ``leave_out`` names the trial the fit did not see;
+    ``in_fit`` [row] are the rows it saw; ``problems`` are the limits it misses.
     """
 
     samples: dict
     diagnostics: dict
-    divergences: int
+    diverging: np.ndarray
     leapfrog_steps: np.ndarray
     accept: np.ndarray
     in_fit: np.ndarray
@@ -48,6 +47,11 @@ class Posterior:
         """[draw of all chains, ...] of one parameter."""
         value = self.samples[name]
         return value.reshape(-1, *value.shape[2:])
+
+    @property
+    def divergences(self) -> int:
+        """Number of divergent transitions after warm-up."""
+        return int(self.diverging.sum())
 
     @property
     def draws(self) -> dict:
@@ -78,78 +82,22 @@ class Silent:
         """Called at the end, also after an error."""
 
 
-class Sampler:
-    """The compiled programs for one study, table layout and warm-up length; shared between fits."""
-
-    def __init__(self, study: Study, trials: Trials, warmup: int, target_accept: float = TARGET_ACCEPT):
-        self.study, self.trials, self.warmup = study, trials, warmup
-        self.settings = trials.settings
-        model = partial(trial_model, study, self.settings)
-        options = dict(num_warmup=warmup, target_accept_prob=target_accept, trajectory_length=None)
-
-        def energy(data):
-            return lambda z: potential_energy(model, (data,), {}, z)
-
-        def kernel(z, key, data):
-            # the step function closes over what init sets up, so both are made in one trace
-            init, step = hmc(potential_fn_gen=energy)
-            return init(z, model_args=(data,), rng_key=key, dense_mass=[tuple(sorted(z))], **options), step
-
-        def start(key, data):
-            """Kernel state of a chain: each unconstrained parameter within 1 of its prior median."""
-            z = unconstrain_fn(seed(model, key), (data,), {}, prior_medians(study, self.settings, data))
-            for i, name in enumerate(sorted(z)):
-                z[name] += jax.random.uniform(jax.random.fold_in(key, i), jnp.shape(z[name]), minval=-1.0)
-            return kernel(z, _raw(jax.random.fold_in(key, len(z))), data)[0]
-
-        def block(state, data, n):
-            return _block(kernel(state.z, state.rng_key, data)[1], state, data, n)
-
-        def constrain(z, data):
-            one = partial(constrain_fn, seed(model, jax.random.key(0)), (data,), {}, return_deterministic=True)
-            return jax.vmap(jax.vmap(one))(z)
-
-        self._start, self._block, self._constrain = jax.jit(start), jax.jit(block), jax.jit(constrain)
-
-    def start(self, key, data: Design):
-        """Kernel state of one chain."""
-        with jax.enable_x64(True):
-            return self._start(key, data)
-
-    def advance(self, state, data: Design, n: int):
-        """``n`` (at most `BLOCK`) transitions: the new state and the n draws."""
-        with jax.enable_x64(True):
-            state, kept = self._block(state, data, n)
-            return jax.block_until_ready(state), jax.tree.map(lambda x: np.asarray(x)[:n], kept)
-
-    def constrain(self, z, data: Design) -> dict:
-        """Parameters on their own scale from unconstrained draws [chain, draw, ...]."""
-        with jax.enable_x64(True):
-            return {name: np.asarray(value) for name, value in self._constrain(z, data).items()
-                    if not name.endswith(SCORE)}
-
-
-def _raw(key):
-    """Key data that a checkpoint can store as numbers."""
-    return jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
-
-
-def _block(step, state, data, n):
-    def kept(state):
-        return {"z": state.z, "diverging": state.diverging, "num_steps": state.num_steps,
-                "accept": state.accept_prob}
-
-    def one(i, carry):
-        state, buffers = carry
-        state = step(state, model_args=(data,))
-        return state, jax.tree.map(lambda b, x: b.at[i].set(x), buffers, kept(state))
-
-    buffers = jax.tree.map(lambda x: jnp.zeros((BLOCK, *jnp.shape(x)), jnp.result_type(x)), kept(state))
-    return jax.lax.fori_loop(0, n, one, (state, buffers))
-
-
-def fit(key, study: Study, trials: Trials, *, warmup=500, samples=1000, chains=4, leave_out=None,
-        sampler=None, progress=None, checkpoint=None, resume=None, threads=2, throw=True) -> Posterior:
+def fit(
+    key,
+    study: Study,
+    trials: Trials,
+    *,
+    warmup=500,
+    samples=1000,
+    chains=4,
+    leave_out=None,
+    sampler=None,
+    progress=None,
+    checkpoint=None,
+    resume=None,
+    threads=2,
+    throw=True,
+) -> Posterior:
     """Posterior of the outcome model by NUTS in float64.
 
     Parameters
@@ -159,7 +107,8 @@ def fit(key, study: Study, trials: Trials, *, warmup=500, samples=1000, chains=4
     leave_out : str, optional
         A trial whose rows give no information.
     sampler : Sampler, optional
-        Compiled programs of an earlier fit of the same study, table and warm-up.
+        Compiled programs, shared by fits of one study and warm-up (left-out trials, or
+        ``trials.without_inferred_times()``).
     progress : object, optional
         With methods ``init(total)``, ``step(n)``, ``close()``; what it raises is ignored.
     checkpoint : callable, optional
@@ -176,29 +125,59 @@ def fit(key, study: Study, trials: Trials, *, warmup=500, samples=1000, chains=4
     BadInput
         For counts that are not positive, an unknown trial, or a checkpoint of other inputs.
     """
-    for name, value in (("warmup", warmup), ("samples", samples), ("chains", chains), ("threads", threads)):
-        if not (isinstance(value, int) and value > 0):
-            raise BadInput(f"fit.{name}", value, "not a whole number above 0", f"give {name} above 0")
-    if samples < 8:
-        raise BadInput("fit.samples", samples, "too few draws to judge a chain", "give at least 8")
-    sampler = sampler or Sampler(study, trials, warmup)
-    if sampler.warmup != warmup or sampler.study is not study:
-        raise BadInput("fit.sampler", sampler.warmup, "compiled for another study or warm-up", "make a new Sampler")
+    _require(warmup=warmup, samples=samples, chains=chains, threads=threads)
+    sampler = sampler or Sampler(study, trials.settings, warmup)
+    if sampler.study is not study or (sampler.settings, sampler.warmup) != (
+        trials.settings,
+        warmup,
+    ):
+        raise BadInput(
+            "fit.sampler",
+            warmup,
+            "compiled for another study, setting or warm-up",
+            "make a new Sampler",
+        )
     data = design(study, trials, leave_out)
-    state = _sample(key, sampler, data, (warmup, samples, chains, leave_out), progress, checkpoint, resume, threads)
+    inputs = (warmup, samples, chains, leave_out, *_fingerprint(key, data))
+    state = _sample(key, sampler, data, inputs, resume, threads, progress, checkpoint)
     return _posterior(sampler, data, state, leave_out, throw)
 
 
-def _sample(key, sampler, data, inputs, progress, checkpoint, resume, threads) -> Checkpoint:
-    warmup, samples, chains, _ = inputs
+def _require(**counts):
+    for name, value in counts.items():
+        least = 8 if name == "samples" else 1
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise BadInput(
+                f"fit.{name}",
+                value,
+                f"not a whole number of at least {least}",
+                f"give {least} or more",
+            )
+
+
+def _fingerprint(key, data) -> tuple[str, str]:
+    """What a checkpoint must share with the fit that goes on from it: key and data."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(data):
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return np.asarray(key_numbers(key)).tobytes().hex(), digest.hexdigest()
+
+
+def _sample(key, sampler, data, inputs, resume, threads, progress, checkpoint) -> Checkpoint:
+    warmup, samples, chains, *_ = inputs
     total = warmup + samples
     with jax.enable_x64(True):
-        inputs = (*inputs, tuple(np.asarray(_raw(key)).ravel().tolist()))
+        own = jax.random.fold_in(key, CHAIN)
         if resume is not None and resume.inputs != inputs:
-            raise BadInput("fit.resume", resume.inputs, f"the checkpoint is not of {inputs}",
-                           "resume with the inputs of the interrupted fit")
-        state = resume or Checkpoint(0, [sampler.start(jax.random.fold_in(key, c), data) for c in range(chains)],
-                                     [], inputs)
+            raise BadInput(
+                "fit.resume",
+                resume.inputs[:4],
+                f"the checkpoint is not of {inputs[:4]} with this key and these data",
+                "resume with the inputs of the interrupted fit",
+            )
+        state = resume or Checkpoint(
+            0, [sampler.start(jax.random.fold_in(own, c), data) for c in range(chains)], [], inputs
+        )
     with _watched(progress, total * chains) as told, ThreadPoolExecutor(threads) as pool:
         told("step", state.done * chains)
         while state.done < total:
@@ -207,8 +186,12 @@ def _sample(key, sampler, data, inputs, progress, checkpoint, resume, threads) -
             # a list, so that every chain ends its block before the checkpoint
             ended = list(pool.map(lambda s, n=n: sampler.advance(s, data, n), state.states))
             kept = [draws for _, draws in ended] if state.done >= warmup else None
-            state = Checkpoint(state.done + n, [s for s, _ in ended],
-                               [*state.draws, kept] if kept else state.draws, inputs)
+            state = Checkpoint(
+                state.done + n,
+                [s for s, _ in ended],
+                [*state.draws, kept] if kept else state.draws,
+                inputs,
+            )
             told("step", n * chains)
             if checkpoint is not None:
                 checkpoint(state)
@@ -233,17 +216,26 @@ def _watched(progress, total):
 
 def _posterior(sampler, data, state, leave_out, throw) -> Posterior:
     chains = len(state.states)
-    joined = [jax.tree.map(lambda *x: np.concatenate(x), *[block[c] for block in state.draws])
-              for c in range(chains)]
+    joined = [
+        jax.tree.map(lambda *x: np.concatenate(x), *[block[c] for block in state.draws])
+        for c in range(chains)
+    ]
     kept = jax.tree.map(lambda *x: np.stack(x), *joined)
     values = sampler.constrain(kept["z"], data)
     diagnostics = {name: diagnose(value) for name, value in _scalars(values).items()}
-    divergences = int(kept["diverging"].sum())
-    problems = _problems(diagnostics, divergences)
+    problems = _problems(diagnostics, int(kept["diverging"].sum()))
     if throw and problems:
         raise Failure(*problems[0])
-    return Posterior(values, diagnostics, divergences, kept["num_steps"], kept["accept"],
-                     np.asarray(data.mask), leave_out, tuple(f"{name}: {text}" for name, text in problems))
+    return Posterior(
+        values,
+        diagnostics,
+        kept["diverging"],
+        kept["num_steps"],
+        kept["accept"],
+        np.asarray(data.mask),
+        leave_out,
+        tuple(f"{name}: {text}" for name, text in problems),
+    )
 
 
 def _scalars(values) -> dict:
@@ -260,20 +252,51 @@ def _scalars(values) -> dict:
 def _problems(diagnostics, divergences) -> list[tuple[str, str]]:
     problems = []
     if bad := [n for n, d in diagnostics.items() if not np.isfinite(d["r_hat"])]:
-        problems.append(("nan", f"draws of {', '.join(bad)} are not finite or do not move; check priors and exposure"))
+        problems.append(
+            (
+                "nan",
+                f"draws of {', '.join(bad)} are not finite or do not move; check priors and exposure",
+            )
+        )
     if divergences:
-        problems.append(("divergence", f"{divergences} divergent transitions; raise warmup or tighten priors"))
-    if bad := [f"{n} {d['r_hat']:.3f}" for n, d in diagnostics.items() if d["r_hat"] >= R_HAT_LIMIT]:
-        problems.append(("r_hat", f"R-hat at or above {R_HAT_LIMIT}: {', '.join(bad)}; raise warmup and samples"))
+        problems.append(
+            ("divergence", f"{divergences} divergent transitions; raise warmup or tighten priors")
+        )
+    if bad := [
+        f"{n} {d['r_hat']:.3f}" for n, d in diagnostics.items() if d["r_hat"] >= R_HAT_LIMIT
+    ]:
+        problems.append(
+            (
+                "r_hat",
+                f"R-hat at or above {R_HAT_LIMIT}: {', '.join(bad)}; raise warmup and samples",
+            )
+        )
     low = {n: min(d["ess_bulk"], d["ess_tail"]) for n, d in diagnostics.items()}
     if bad := [f"{n} {v:.0f}" for n, v in low.items() if v <= ESS_LIMIT]:
-        problems.append(("ess", f"effective sample size at or below {ESS_LIMIT:.0f}: {', '.join(bad)}; raise samples"))
+        problems.append(
+            (
+                "ess",
+                f"effective sample size at or below {ESS_LIMIT:.0f}: {', '.join(bad)}; raise samples",
+            )
+        )
     return problems
 
 
-def fit_leave_one_out(key, study: Study, trials: Trials, *, sampler=None, warmup=500, **options) -> dict:
+def fit_leave_one_out(
+    key, study: Study, trials: Trials, *, sampler=None, warmup=500, **options
+) -> dict:
     """Posterior for each trial left out, by name of the trial; options as for `fit`."""
-    sampler = sampler or Sampler(study, trials, warmup)
-    return {name: fit(jax.random.fold_in(key, i + 1), study, trials, sampler=sampler, warmup=warmup,
-                      leave_out=name, **options)
-            for i, name in enumerate(trials.names)}
+    sampler = sampler or Sampler(study, trials.settings, warmup)
+    own = jax.random.fold_in(key, LEFT_OUT)
+    return {
+        name: fit(
+            jax.random.fold_in(own, i),
+            study,
+            trials,
+            sampler=sampler,
+            warmup=warmup,
+            leave_out=name,
+            **options,
+        )
+        for i, name in enumerate(trials.names)
+    }

@@ -17,15 +17,27 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
+from jax.scipy.special import ndtr, ndtri
+from jaxtyping import Bool, Float, Int
+
 from gabatone.inference.evidence.loader import Trials
 from gabatone.inference.outcome import Response, change, regimen_index
 from gabatone.inference.study import Study
 from gabatone.kernels.errors import BadInput
-from jax.scipy.special import ndtr, ndtri
 
-OUTCOME = ("kp_eff", "k_on_per_h", "k_off_per_h", "k_self_per_h", "severity_slope_per_point", "gain",
-           "immediate", "immediate_rate_per_h")
+OUTCOME = (
+    "kp_eff",
+    "k_on_per_h",
+    "k_off_per_h",
+    "k_self_per_h",
+    "severity_slope_per_point",
+    "gain",
+    "immediate",
+    "immediate_rate_per_h",
+)
 SCORE = "_score"
+# stays a host array of float64 until a program takes it, whatever the default width is
+Host = jax.Array | np.ndarray
 RESIDUAL = ("sigma_arm_points", "sigma_trial_points", "visit_length", "sd_pooled_points")
 
 
@@ -35,23 +47,23 @@ class Design(eqx.Module):
     ``visit`` [row] is a position in ``visit_grid``, which holds grid positions; ``mask`` marks rows in the fit.
     """
 
-    observed: jax.Array
-    se: jax.Array
-    pooled: jax.Array
-    root_n: jax.Array
-    log_time: jax.Array
-    visit: jax.Array
-    visit_grid: jax.Array
-    arm: jax.Array
-    trial: jax.Array
-    mask: jax.Array
-    regimen: jax.Array
-    setting: jax.Array
-    baseline: jax.Array
-    latent: jax.Array
-    latent_loc: jax.Array
-    latent_scale: jax.Array
-    latent_low: jax.Array
+    observed: Float[Host, " row"]
+    se: Float[Host, " row"]
+    pooled: Bool[Host, " row"]
+    root_n: Float[Host, " row"]
+    log_time: Float[Host, " row"]
+    visit: Int[Host, " row"]
+    visit_grid: Int[Host, " visit"]
+    arm: Int[Host, " row"]
+    trial: Int[Host, " row"]
+    mask: Bool[Host, " row"]
+    regimen: Int[Host, " arm"]
+    setting: Int[Host, " arm"]
+    baseline: Float[Host, " arm"]
+    latent: Int[Host, " latent"]
+    latent_loc: Float[Host, " latent"]
+    latent_scale: Float[Host, " latent"]
+    latent_low: Float[Host, " latent"]
 
 
 def design(study: Study, trials: Trials, leave_out: str | None = None) -> Design:
@@ -60,20 +72,32 @@ def design(study: Study, trials: Trials, leave_out: str | None = None) -> Design
     Raises `BadInput` for a visit that is not on the grid, a setting without prior cards, or an unknown trial.
     """
     if leave_out is not None and leave_out not in trials.names:
-        raise BadInput("leave_out", leave_out, "no such trial", f"use one of {', '.join(trials.names)}")
+        raise BadInput(
+            "leave_out", leave_out, "no such trial", f"use one of {', '.join(trials.names)}"
+        )
     rows, arms = trials.rows, trials.arms
     time_h = np.asarray(study.time_h)
     visits = [int(np.argmin(np.abs(time_h - row.time_h))) for row in rows]
     for row, at in zip(rows, visits, strict=True):
         if abs(time_h[at] - row.time_h) > 1e-9 * max(1.0, row.time_h):
-            raise BadInput("study.time_h", row.time_h, f"the visit of row {row.line} is not on the grid",
-                           "put every visit time on the grid")
+            raise BadInput(
+                "study.time_h",
+                row.time_h,
+                f"the visit of row {row.line} is not on the grid",
+                "put every visit time on the grid",
+            )
     for setting in trials.settings:
         for name in (f"placebo_{setting}", f"placebo_rate_{setting}_per_h"):
             if name not in study.prior:
-                raise BadInput(f"priors: {name}", None, f"setting {setting} has no such prior", f"add [{name}]")
+                raise BadInput(
+                    f"priors: {name}", None, f"setting {setting} has no such prior", f"add [{name}]"
+                )
     latent = [a for a, arm in enumerate(arms) if arm.baseline is None]
-    loc, scale = zip(*(_latent_baseline(trials, arms[a]) for a in latent), strict=True) if latent else ((), ())
+    loc, scale = (
+        zip(*(_latent_baseline(trials, arms[a]) for a in latent), strict=True)
+        if latent
+        else ((), ())
+    )
     float_ = lambda values: np.asarray(values, dtype=np.float64)  # noqa: E731
     return Design(
         observed=float_([r.observed for r in rows]),
@@ -90,16 +114,24 @@ def design(study: Study, trials: Trials, leave_out: str | None = None) -> Design
         setting=np.array([trials.settings.index(a.setting) for a in arms]),
         baseline=float_([0.0 if a.baseline is None else a.baseline for a in arms]),
         latent=np.array(latent, dtype=np.int64),
-        latent_loc=float_(loc), latent_scale=float_(scale),
-        latent_low=float_([arms[a].entry_min for a in latent]))
+        latent_loc=float_(loc),
+        latent_scale=float_(scale),
+        latent_low=float_([arms[a].entry_min for a in latent]),
+    )
 
 
 def _latent_baseline(trials: Trials, arm) -> tuple[float, float]:
     """Centre and sd for the mean baseline of an arm: read baselines under the same entry score."""
-    like = [a for a in trials.arms if a.entry_min == arm.entry_min and a.baseline is not None and a.n]
+    like = [
+        a for a in trials.arms if a.entry_min == arm.entry_min and a.baseline is not None and a.n
+    ]
     if not like:
-        raise BadInput(f"{arm.trial} {arm.arm}: baseline_HAMD17", None,
-                       "no other arm with a read baseline has the same entry score", "add a read baseline")
+        raise BadInput(
+            f"{arm.trial} {arm.arm}: baseline_HAMD17",
+            None,
+            "no other arm with a read baseline has the same entry score",
+            "add a read baseline",
+        )
     n = np.array([a.n for a in like])
     centre = float(np.average([a.baseline for a in like], weights=n))
     spread = float(np.sqrt(np.average([a.baseline_sd**2 for a in like], weights=n)))
@@ -127,7 +159,9 @@ def sample_parameters(study: Study, settings, data: Design) -> dict:
     draw = {name: _sample(name, study.prior[name]) for name in _names(settings)}
     if data.latent.shape[0]:
         draw["baseline_latent"] = numpyro.sample(
-            "baseline_latent", dist.TruncatedNormal(data.latent_loc, data.latent_scale, low=data.latent_low))
+            "baseline_latent",
+            dist.TruncatedNormal(data.latent_loc, data.latent_scale, low=data.latent_low),
+        )
     return draw
 
 
@@ -138,7 +172,9 @@ def prior_medians(study: Study, settings, data: Design) -> dict:
         half = study.prior[name].family == "halfnormal"
         draw[name + SCORE * half] = jnp.asarray(0.0 if half else study.prior[name].value)
     if data.latent.shape[0]:
-        draw["baseline_latent"] = jnp.maximum(data.latent_loc, data.latent_low + 0.1 * data.latent_scale)
+        draw["baseline_latent"] = jnp.maximum(
+            data.latent_loc, data.latent_low + 0.1 * data.latent_scale
+        )
     return draw
 
 
@@ -146,9 +182,10 @@ def response(draw: dict, study: Study, settings) -> Response:
     """The parameters of `outcome` among a draw."""
     return Response(
         **{name: draw[name] for name in OUTCOME},
-        severity_centre_points=study.prior["severity_centre_points"].value,
+        severity_centre_points=jnp.asarray(study.prior["severity_centre_points"].value),
         placebo=jnp.stack([draw[f"placebo_{s}"] for s in settings]),
-        placebo_rate_per_h=jnp.stack([draw[f"placebo_rate_{s}_per_h"] for s in settings]))
+        placebo_rate_per_h=jnp.stack([draw[f"placebo_rate_{s}_per_h"] for s in settings]),
+    )
 
 
 def baselines(draw: dict, data: Design) -> jax.Array:
@@ -169,8 +206,14 @@ def curves(draw: dict, study: Study, settings, data: Design) -> jax.Array:
 
 
 def _change(draw, study, settings, data, at):
-    return change(response(draw, study, settings), study, jnp.asarray(data.regimen), baselines(draw, data),
-                  jnp.asarray(data.setting), at)
+    return change(
+        response(draw, study, settings),
+        study,
+        jnp.asarray(data.regimen),
+        baselines(draw, data),
+        jnp.asarray(data.setting),
+        at,
+    )
 
 
 def covariances(draw: dict, data: Design) -> tuple[jax.Array, jax.Array]:
@@ -181,8 +224,10 @@ def covariances(draw: dict, data: Design) -> tuple[jax.Array, jax.Array]:
     same_trial = data.trial[:, None] == data.trial
     se = jnp.where(data.pooled, draw["sd_pooled_points"] / data.root_n, data.se)
     sampling = jnp.where(same_arm, se[:, None] * se * correlation, 0.0)
-    residual = correlation * (jnp.where(same_arm, draw["sigma_arm_points"] ** 2, 0.0)
-                              + jnp.where(same_trial, draw["sigma_trial_points"] ** 2, 0.0))
+    residual = correlation * (
+        jnp.where(same_arm, draw["sigma_arm_points"] ** 2, 0.0)
+        + jnp.where(same_trial, draw["sigma_trial_points"] ** 2, 0.0)
+    )
     return sampling, residual
 
 
@@ -197,5 +242,8 @@ def trial_model(study: Study, settings, data: Design):
     draw = sample_parameters(study, settings, data)
     mean = jnp.where(data.mask, mean_change(draw, study, settings, data), 0.0)
     sampling, residual = covariances(draw, data)
-    numpyro.sample("change", dist.MultivariateNormal(mean, masked(sampling + residual, data.mask)),
-                   obs=jnp.where(data.mask, data.observed, 0.0))
+    numpyro.sample(
+        "change",
+        dist.MultivariateNormal(mean, masked(sampling + residual, data.mask)),
+        obs=jnp.where(data.mask, data.observed, 0.0),
+    )

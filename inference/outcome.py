@@ -24,6 +24,7 @@ precedes the difference in dose has no way in except the arm residual of `model`
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+
 from gabatone.inference.evidence.loader import REGIMENS
 from gabatone.inference.study import Study
 
@@ -63,8 +64,13 @@ def resolve(step_h, gain_per_h, loss_per_h, at) -> jax.Array:
     total = jnp.cumsum(rate)
     before = jnp.arange(rate.shape[0]) < at
     until = jnp.where(at > 0, total[at - 1], 0.0)
-    return jnp.sum(jnp.where(before, gain_per_h * step_h * share * jnp.exp(jnp.where(
-        before, total - until, 0.0)), 0.0))
+    return jnp.sum(
+        jnp.where(
+            before,
+            gain_per_h * step_h * share * jnp.exp(jnp.where(before, total - until, 0.0)),
+            0.0,
+        )
+    )
 
 
 def remaining(response: Response, time_h, level, baseline, setting, at) -> jax.Array:
@@ -74,10 +80,14 @@ def remaining(response: Response, time_h, level, baseline, setting, at) -> jax.A
     is a score, ``setting`` a position in ``response.placebo``.
     """
     k_self = response.k_self_per_h * jnp.exp(
-        response.severity_slope_per_point * (baseline - response.severity_centre_points))
-    resolved = resolve(jnp.diff(time_h), response.k_on_per_h * level + k_self, response.k_off_per_h, at)
-    drug_free = -response.immediate * jnp.expm1(-response.immediate_rate_per_h * time_h[at]) \
-        - response.placebo[setting] * jnp.expm1(-response.placebo_rate_per_h[setting] * time_h[at])
+        response.severity_slope_per_point * (baseline - response.severity_centre_points)
+    )
+    resolved = resolve(
+        jnp.diff(time_h), response.k_on_per_h * level + k_self, response.k_off_per_h, at
+    )
+    drug_free = -response.immediate * jnp.expm1(
+        -response.immediate_rate_per_h * time_h[at]
+    ) - response.placebo[setting] * jnp.expm1(-response.placebo_rate_per_h[setting] * time_h[at])
     return baseline * jnp.exp(-(drug_free + response.gain * resolved))
 
 
@@ -95,7 +105,9 @@ def change(response: Response, study: Study, regimen, baseline, setting, at) -> 
         return remaining(response, time_h, level, baseline, setting, at) - baseline
 
     # times inside arms, so that the integral of an arm is formed once
-    return jax.vmap(jax.vmap(one, (None, None, None, 0)), (0, 0, 0, None))(held, baseline, setting, at)
+    return jax.vmap(jax.vmap(one, (None, None, None, 0)), (0, 0, 0, None))(
+        held, baseline, setting, at
+    )
 
 
 def regimen_index(name: str) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpyro.distributions as dist
+
 from gabatone.kernels.card import Card, read_cards
 from gabatone.kernels.errors import BadInput
 
@@ -49,11 +50,21 @@ def load_priors(path=None) -> dict[str, Prior]:
         family, spread = tables[name].get("family"), tables[name].get("spread")
         here = f"{path.name}: {name}"
         if family is not None and family not in FAMILIES:
-            raise BadInput(f"{here}.family", family, "unknown family", f"use one of {', '.join(FAMILIES)}")
-        if family is not None and not (isinstance(spread, int | float) and 0 < spread < float("inf")):
-            raise BadInput(f"{here}.spread", spread, "a prior needs a spread above 0", "give a number above 0")
+            raise BadInput(
+                f"{here}.family", family, "unknown family", f"use one of {', '.join(FAMILIES)}"
+            )
+        if family is not None and not (
+            isinstance(spread, int | float) and 0 < spread < float("inf")
+        ):
+            raise BadInput(
+                f"{here}.spread", spread, "a prior needs a spread above 0", "give a number above 0"
+            )
         if family == "lognormal" and card.value <= 0:
-            raise BadInput(f"{here}.value", card.value, "the median of a lognormal is above 0",
-                           "give a number above 0")
+            raise BadInput(
+                f"{here}.value",
+                card.value,
+                "the median of a lognormal is above 0",
+                "give a number above 0",
+            )
         priors[name] = Prior(card, family, spread)
     return priors

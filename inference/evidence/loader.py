@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+
 from gabatone.inference.evidence.table import choice, number, read_table, where
 from gabatone.kernels.errors import BadInput
 
@@ -22,8 +23,17 @@ REGIMENS = ("BRX90", "BRX60", "PBO")
 ROLES = ("calibrate", "validate", "test_MDD", "test_GNX", "context", "duplicate")
 STATUSES = ("read", "derived", "recalled", "assumed")
 BRANDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-CHANGE_COLUMNS = ("trial", "arm", "time_h", "measure", "estimate_points", "se_points",
-                  "suggested_role", "source", "status")
+CHANGE_COLUMNS = (
+    "trial",
+    "arm",
+    "time_h",
+    "measure",
+    "estimate_points",
+    "se_points",
+    "suggested_role",
+    "source",
+    "status",
+)
 
 
 @dataclass(frozen=True)
@@ -135,8 +145,12 @@ def load_trials(path=None, *, inferred_times=True) -> Trials:
     table = read_table(file, CHANGE_COLUMNS)
     chosen, dropped = _choose(file, table, shipped)
     if not chosen:
-        raise BadInput(file.name, len(table), "no row may enter a fit",
-                       f"give rows with measure {MEASURE}, role calibrate, status read or derived")
+        raise BadInput(
+            file.name,
+            len(table),
+            "no row may enter a fit",
+            f"give rows with measure {MEASURE}, role calibrate, status read or derived",
+        )
     arms = _arms(file, table, chosen, folder if folder.is_dir() else FOLDER)
     rows = tuple(_row(file, row, arms[row["trial"], row["arm"]]) for row in chosen)
     trials = Trials(rows, tuple(arms.values()), tuple(dropped), file.name)
@@ -153,9 +167,12 @@ def _choose(file, table, shipped):
             continue
         place = (row["trial"], row["arm"], number(file, row, "time_h", above=0.0))
         if place in seen:
-            raise BadInput(where(file, row, "suggested_role"), row["suggested_role"],
-                           f"{place[0]} {place[1]} at {place[2]:g} h already stands in row {seen[place]}",
-                           "mark one of the two as duplicate")
+            raise BadInput(
+                where(file, row, "suggested_role"),
+                row["suggested_role"],
+                f"{place[0]} {place[1]} at {place[2]:g} h already stands in row {seen[place]}",
+                "mark one of the two as duplicate",
+            )
         seen[place] = row["#"]
         chosen.append(row)
     return chosen, dropped
@@ -170,20 +187,30 @@ def _reason_to_drop(file, row, shipped) -> str | None:
     firm = status in ("read", "derived")
     if row["measure"] != MEASURE:
         if forced:
-            raise BadInput(where(file, row, "measure"), row["measure"],
-                           "it restates arm means and may not be fitted beside them",
-                           f"give the arm rows with measure {MEASURE}")
+            raise BadInput(
+                where(file, row, "measure"),
+                row["measure"],
+                "it restates arm means and may not be fitted beside them",
+                f"give the arm rows with measure {MEASURE}",
+            )
         return f"measure {row['measure']} restates arm means"
     if not firm:
         if named_as_data:
-            raise BadInput(where(file, row, "status"), status,
-                           f"a {status} number is named as data (role {role})",
-                           "give a source in which the number was read, or set suggested_role to context")
+            raise BadInput(
+                where(file, row, "status"),
+                status,
+                f"a {status} number is named as data (role {role})",
+                "give a source in which the number was read, or set suggested_role to context",
+            )
         return f"status {status} is no datum"
     if role != "calibrate":
         if forced:
-            raise BadInput(where(file, row, "suggested_role"), role, "only calibrate rows enter the fit",
-                           "set suggested_role to calibrate, once for each arm and visit")
+            raise BadInput(
+                where(file, row, "suggested_role"),
+                role,
+                "only calibrate rows enter the fit",
+                "set suggested_role to calibrate, once for each arm and visit",
+            )
         return f"role {role}"
     return "in_fit is false in the table" if forced is False else None
 
@@ -193,17 +220,27 @@ def _arms(file, table, chosen, folder) -> dict:
     arm_file = arm_file if arm_file.exists() else FOLDER / arm_file.name
     setting_file = setting_file if setting_file.exists() else FOLDER / setting_file.name
     facts = _arm_facts(arm_file)
-    settings = {row["trial"]: row["setting"] for row in read_table(setting_file, ("trial", "setting"))}
+    settings = {
+        row["trial"]: row["setting"] for row in read_table(setting_file, ("trial", "setting"))
+    }
     arms = {}
     for row in chosen:
         trial, arm = row["trial"], row["arm"]
         if arm not in REGIMENS:
             near = difflib.get_close_matches(arm, REGIMENS, 1, 0.0)
-            raise BadInput(where(file, row, "arm"), arm, "no such regimen", f"use one of {', '.join(REGIMENS)}"
-                           + (f" (nearest: {near[0]})" if near else ""))
+            raise BadInput(
+                where(file, row, "arm"),
+                arm,
+                "no such regimen",
+                f"use one of {', '.join(REGIMENS)}" + (f" (nearest: {near[0]})" if near else ""),
+            )
         if trial not in settings:
-            raise BadInput(where(file, row, "trial"), trial, f"{setting_file.name} gives it no setting",
-                           f"use one of {', '.join(settings)} or add the trial to {setting_file.name}")
+            raise BadInput(
+                where(file, row, "trial"),
+                trial,
+                f"{setting_file.name} gives it no setting",
+                f"use one of {', '.join(settings)} or add the trial to {setting_file.name}",
+            )
         if (trial, arm) in arms:
             continue
         own = facts.get((trial, arm), {})
@@ -211,12 +248,22 @@ def _arms(file, table, chosen, folder) -> dict:
         baseline = own.get("baseline_HAMD17", (None, None))
         entry = every.get("entry_HAMD17_min", (None, None))[0]
         if baseline[0] is None and entry is None:
-            raise BadInput(f"{arm_file.name}: {trial} {arm}, baseline_HAMD17", None,
-                           "neither a read baseline nor an entry score is known",
-                           "add baseline_HAMD17 of the arm or entry_HAMD17_min of the trial")
+            raise BadInput(
+                f"{arm_file.name}: {trial} {arm}, baseline_HAMD17",
+                None,
+                "neither a read baseline nor an entry score is known",
+                "add baseline_HAMD17 of the arm or entry_HAMD17_min of the trial",
+            )
         n = own.get("n_efficacy", (None, None))[0]
-        arms[trial, arm] = Arm(trial, arm, None if n is None else int(n), *baseline, entry, settings[trial],
-                               _arm_sd(file, table, trial, arm, n))
+        arms[trial, arm] = Arm(
+            trial,
+            arm,
+            None if n is None else int(n),
+            *baseline,
+            entry,
+            settings[trial],
+            _arm_sd(file, table, trial, arm, n),
+        )
     return arms
 
 
@@ -225,14 +272,21 @@ def _arm_facts(file) -> dict:
     facts: dict = {}
     for row in read_table(file, ("trial", "arm", "attribute", "value", "value_sd", "status")):
         if choice(file, row, "status", STATUSES) in ("read", "derived"):
-            value = (number(file, row, "value"), number(file, row, "value_sd", required=False, above=0.0))
+            value = (
+                number(file, row, "value"),
+                number(file, row, "value_sd", required=False, above=0.0),
+            )
             facts.setdefault((row["trial"], row["arm"]), {})[row["attribute"]] = value
     return facts
 
 
 def _arm_sd(file, table, trial, arm, n) -> float | None:
     """SD of change of an arm: as listed, else from a printed SE of the arm and n."""
-    mine = [r for r in table if (r["trial"], r["arm"]) == (trial, arm) and r["status"] in ("read", "derived")]
+    mine = [
+        r
+        for r in table
+        if (r["trial"], r["arm"]) == (trial, arm) and r["status"] in ("read", "derived")
+    ]
     for row in mine:
         if row["measure"] == "implied_SD_of_change":
             return number(file, row, "estimate_points", above=0.0)
@@ -247,17 +301,40 @@ def _row(file, row, arm: Arm) -> Row:
     n = arm.n if arm.n is not None else own_n
     se = number(file, row, "se_points", required=False, above=0.0)
     if n is None and se is None:
-        raise BadInput(where(file, row, "se_points"), row["se_points"],
-                       f"{arm.trial} {arm.arm} has neither a standard error nor n",
-                       "give se_points, or n_analysed, or n_efficacy of the arm")
+        raise BadInput(
+            where(file, row, "se_points"),
+            row["se_points"],
+            f"{arm.trial} {arm.arm} has neither a standard error nor n",
+            "give se_points, or n_analysed, or n_efficacy of the arm",
+        )
     kind = "printed" if se is not None else "derived" if arm.sd is not None else "derived_pooled"
     if kind == "derived":
         se = arm.sd / math.sqrt(n)
     observed = number(file, row, "estimate_points")
     if arm.baseline is not None and observed < -arm.baseline:
-        raise BadInput(where(file, row, "estimate_points"), observed,
-                       f"the fall is larger than the baseline {arm.baseline:g}", "give the change in points")
-    told = BRANDS[choice(file, row, "time_inferred", BRANDS)] if row.get("time_inferred") else (
-        "timepoint inferred" in (row.get("source_detail", "") + row.get("notes", "")).lower())
-    return Row(arm.trial, arm.arm, number(file, row, "time_h", above=0.0), 0 if n is None else int(n),
-               observed, se, kind, row["suggested_role"], row["status"], row["source"], told, True, row["#"])
+        raise BadInput(
+            where(file, row, "estimate_points"),
+            observed,
+            f"the fall is larger than the baseline {arm.baseline:g}",
+            "give the change in points",
+        )
+    told = (
+        BRANDS[choice(file, row, "time_inferred", BRANDS)]
+        if row.get("time_inferred")
+        else ("timepoint inferred" in (row.get("source_detail", "") + row.get("notes", "")).lower())
+    )
+    return Row(
+        arm.trial,
+        arm.arm,
+        number(file, row, "time_h", above=0.0),
+        0 if n is None else int(n),
+        observed,
+        se,
+        kind,
+        row["suggested_role"],
+        row["status"],
+        row["source"],
+        told,
+        True,
+        row["#"],
+    )

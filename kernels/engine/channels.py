@@ -3,11 +3,12 @@
 from typing import ClassVar
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from gabatone.kernels.drive.segments import compile_drive
-from gabatone.kernels.engine.paths import _LONGEST_WINDOW_S, Job, bisect_table, rate_tables, run_paths, window_table
+from gabatone.kernels.engine.paths import LONGEST_WINDOW_S, Job, Shape, bisect_table, rate_tables, run_paths, window_table
 from gabatone.kernels.engine.protocol import Engine, Request
 from gabatone.kernels.engine.streams import cumulative_thresholds, key_words
 from gabatone.kernels.engine.trace import Trace
@@ -30,7 +31,7 @@ class Channels(Engine):
         Called with (channels done, channels in all) after each chunk.
     """
 
-    lanes: int = eqx.field(static=True, default=4096)
+    lanes: int = eqx.field(static=True, default=2048)
     chunk: int = eqx.field(static=True, default=1 << 20)
     progress: object = eqx.field(static=True, default=None)
 
@@ -41,7 +42,7 @@ class Channels(Engine):
         scheme, n = request.scheme, request.n
         if n >= 2**32 - self.lanes:
             raise BadInput("n", n, "channels are numbered with 32 bits", "use engine=Counts() for more")
-        segments = compile_drive(request.drive, scheme.ligand_names, request.t1_s, longest_s=_LONGEST_WINDOW_S)
+        segments = compile_drive(request.drive, scheme.ligand_names, request.t1_s, longest_s=LONGEST_WINDOW_S)
         row, rates = rate_tables(scheme, segments.bound, segments.ligands)
         n_edges = len(scheme.source)
         job = Job(rates, window_table(segments, request.save_s, row), np.zeros(1, np.int32),
@@ -50,8 +51,8 @@ class Channels(Engine):
                   *start_tables(np.asarray(request.p0)[None]), np.arange(n_edges, dtype=np.int32),
                   np.ones(n_edges, np.int32), np.float32(request.uniform_step_s or 1.0))
         save_rel = None if request.uniform_step_s else bisect_table(segments, request.save_s)
-        events, starts = count_events(key, job, save_rel, n, n_bins=len(request.save_s), n_rows=1,
-                                      n_columns=n_edges, smooth=segments.smooth, per_group=2**32 - 1, engine=self)
+        shape = Shape(len(request.save_s), 1, n_edges, 2**32 - 1, segments.smooth)
+        events, starts = count_events(key, job, save_rel, n, shape, self)
         change = np.zeros((n_edges, scheme.n_states), np.int64)
         change[np.arange(n_edges), list(scheme.source)] -= 1
         change[np.arange(n_edges), list(scheme.target)] += 1
@@ -65,27 +66,20 @@ def start_tables(p0: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return thresholds, order.astype(np.int32)
 
 
-def count_events(key, job: Job, save_rel, n: int, *, n_bins, n_rows, n_columns, smooth, per_group, engine: Channels):
+def count_events(key, job: Job, save_rel, n: int, shape: Shape, engine: Channels):
     """Run all chunks and add up ``(events int64 [row, bin, column], starts int64 [row, state])``."""
     chunk = int(min(engine.chunk, max(64, 1 << int(np.ceil(np.log2(n))))))
     lanes = int(min(engine.lanes, max(64, chunk // 8)))
     words = key_words(key)
-    job = _on_device(job)
-    events = np.zeros((n_rows, n_bins + 1, n_columns), np.int64)
-    starts = np.zeros((n_rows, job.start_state.shape[1]), np.int64)
+    job = jax.tree.map(jnp.asarray, job)
+    events = np.zeros((shape.n_rows, shape.n_bins + 1, shape.n_columns), np.int64)
+    starts = np.zeros((shape.n_rows, job.start_state.shape[1]), np.int64)
     for first in range(0, n, chunk):
         count = min(chunk, n - first)
         table, begun = run_paths(words, job, save_rel, jnp.uint32(first), jnp.uint32(count), lanes=lanes, chunk=chunk,
-                                 n_bins=n_bins, n_rows=n_rows, n_columns=n_columns, smooth=smooth,
-                                 per_group=per_group)
+                                 shape=shape)
         events += np.asarray(table)
         starts += np.asarray(begun)
         if engine.progress is not None:
             engine.progress(first + count, n)
     return events, starts
-
-
-def _on_device(job: Job) -> Job:
-    import jax
-
-    return jax.tree.map(jnp.asarray, job)

@@ -10,10 +10,8 @@ import numpy as np
 from gabatone.kernels.drive.segments import compile_drive
 from gabatone.kernels.engine.protocol import Engine, Request
 from gabatone.kernels.engine.trace import Trace
-from gabatone.kernels.receptor.spectral import propagator
+from gabatone.kernels.receptor.spectral import magnus_step, propagator
 
-_GAUSS = (0.5 - np.sqrt(3) / 6, 0.5 + np.sqrt(3) / 6)
-_WEIGHT = (0.25 + np.sqrt(3) / 6, 0.25 - np.sqrt(3) / 6)
 
 
 class Master(Engine):
@@ -79,10 +77,7 @@ def smooth_steps(scheme, segments, substeps: int):
         h = length / substeps
 
         def sub(total, k):
-            q = [_generator(scheme, names, conc((k + g) * h)) for g in _GAUSS]
-            first = propagator(_WEIGHT[0] * q[0] + _WEIGHT[1] * q[1], h)
-            second = propagator(_WEIGHT[1] * q[0] + _WEIGHT[0] * q[1], h)
-            return total @ first @ second, None
+            return total @ magnus_step(lambda t: _generator(scheme, names, conc(t)), k * h, h), None
 
         return jax.lax.scan(sub, jnp.eye(scheme.n_states), jnp.arange(substeps))[0]
 

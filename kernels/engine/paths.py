@@ -16,7 +16,9 @@ import numpy as np
 
 from gabatone.kernels.engine.streams import cumulative_thresholds, threefry, uniform
 
-_LONGEST_WINDOW_S = 1.0  # keeps float32 offsets within a window finer than 0.1 us
+LONGEST_WINDOW_S = 1.0  # keeps float32 offsets within a window finer than 0.1 us
+
+_THINNING = 0x7C1A55E5  # tells the stream of thinning from that of events
 
 
 class Windows(NamedTuple):
@@ -102,93 +104,121 @@ def bisect_table(segments, save_s: np.ndarray) -> np.ndarray:
     return np.concatenate([times, np.full((len(start), 1), np.inf)], axis=1).astype(np.float32)
 
 
-@partial(jax.jit, static_argnames=("lanes", "chunk", "n_bins", "n_rows", "n_columns", "smooth", "per_group"))
-def run_paths(words, job: Job, save_rel, first_channel, n_channels, *, lanes, chunk, n_bins, n_rows, n_columns,
-              smooth, per_group):
+class Shape(NamedTuple):
+    """The static side of a call: sizes of the output, and whether concentrations change inside windows."""
+
+    n_bins: int
+    n_rows: int
+    n_columns: int
+    per_group: int  # channel c belongs to group c // per_group
+    smooth: bool
+
+
+class Lanes(NamedTuple):
+    """What each lane carries (all [lane], `table` excepted)."""
+
+    channel: jax.Array
+    event: jax.Array
+    state: jax.Array
+    group: jax.Array
+    window: jax.Array
+    t: jax.Array
+    table: jax.Array
+
+
+@partial(jax.jit, static_argnames=("lanes", "chunk", "shape"))
+def run_paths(words, job: Job, save_rel, first_channel, n_channels, *, lanes: int, chunk: int, shape: Shape):
     """Simulate channels ``first_channel .. + n_channels`` (at most `chunk`) and tabulate their events.
 
-    Channel c belongs to group ``c // per_group``. Returns ``(table int32 [row, bin, column],
-    starts int32 [row, state])``; the last bin collects events after the last save time.
-    `save_rel` is None for a uniform grid. No result depends on `lanes` or `chunk`.
+    Returns ``(table int32 [row, bin, column], starts int32 [row, state])``; the last bin
+    collects events after the last save time. `save_rel` is None for a uniform grid of save
+    times. No result depends on `lanes` or `chunk`.
     """
-    rates, windows = job.rates, job.windows
     n_states = job.start_state.shape[1]
-    fan = rates.edge.shape[1]
-
     everyone = first_channel + jnp.arange(chunk, dtype=jnp.uint32)
-    first_state = _start_states(words, job, everyone, per_group)
+    first_state = _start_states(words, job, everyone, shape)
     end = first_channel + n_channels
+    owner = job.group_row[_group_of(job, everyone, shape)] * n_states + first_state
+    starts = jnp.zeros(shape.n_rows * n_states, jnp.int32).at[owner].add((everyone < end).astype(jnp.int32))
+    channel = everyone[:lanes]
+    group = _group_of(job, channel, shape)
+    cells = shape.n_rows * (shape.n_bins + 1) * shape.n_columns
+    carry = Lanes(channel, jnp.ones(lanes, jnp.uint32), first_state[:lanes], group, job.group_first[group],
+                  jnp.zeros(lanes, jnp.float32), jnp.zeros(cells, jnp.int32))
 
-    def group_of(channel):
-        return jnp.minimum((channel // np.uint32(per_group)).astype(jnp.int32), job.group_first.shape[0] - 1)
+    def step(lane: Lanes) -> Lanes:
+        moved = _advance(words, job, save_rel, lane, end, shape)
+        done = (lane.channel < end) & (moved.window >= job.group_stop[lane.group])
+        following = jnp.where(done, lane.channel + np.uint32(lanes), lane.channel)
+        group = jnp.where(done, _group_of(job, following, shape), lane.group)
+        fresh = first_state[jnp.minimum(following - first_channel, chunk - 1)]
+        return Lanes(following, jnp.where(done, np.uint32(1), moved.event), jnp.where(done, fresh, moved.state),
+                     group, jnp.where(done, job.group_first[group], moved.window), jnp.where(done, 0.0, moved.t),
+                     moved.table)
 
-    def event_bin(window, t):
-        if save_rel is None:
-            ahead = jnp.ceil((t - windows.offset_s[window]) / job.save_step_s).astype(jnp.int32)
-            ahead = jnp.maximum(ahead, 0)
-        else:
-            width = save_rel.shape[1]
-            low, high = jnp.zeros_like(window), jnp.full_like(window, width - 1)
-            for _ in range(int(np.ceil(np.log2(width))) + 1):
-                middle = (low + high) // 2
-                below = save_rel[window, middle] < t
-                low, high = jnp.where(below, middle + 1, low), jnp.where(below, high, middle)
-            ahead = low
-        return jnp.minimum(windows.first_bin[window] + ahead, n_bins)
-
-    def accepted(channel, event, window, t, edge):
-        ligand = rates.edge_ligand[edge]
-        at = jnp.maximum(ligand, 0)
-        value = windows.level[window, at] + windows.slope[window, at] * t
-        for k in range(job.tau_s.shape[0]):
-            piece = windows.amplitude[window, k] * jnp.exp(-t / job.tau_s[k])
-            value = value + jnp.where(job.decay_ligand[k] == at, piece, 0.0)
-        bits, _ = threefry(words ^ np.uint32(0x7C1A55E5), channel, event)
-        return (ligand < 0) | (uniform(bits) * windows.bound[window, at] < value)
-
-    def step(carry):
-        channel, event, state, group, window, t, table = carry
-        busy = channel < end
-        wait_bits, pick_bits = threefry(words, channel, event)
-        at = windows.row[window] * n_states + state
-        rate = rates.exit_per_s[at]
-        t_next = t + jnp.where(rate > 0, -jnp.log(uniform(wait_bits)) / rate, jnp.inf)
-        crossed = t_next >= windows.length_s[window]
-        pick = sum((pick_bits >= rates.thresholds[at, k]).astype(jnp.int32) for k in range(fan - 1))
-        edge = rates.edge[at, pick]
-        jump = busy & ~crossed
-        if smooth:
-            jump = jump & accepted(channel, event, window, t_next, edge)
-        slot = event_bin(window, jnp.where(crossed, 0.0, t_next))
-        place = (job.group_row[group] * (n_bins + 1) + slot) * n_columns + job.edge_column[edge]
-        table = table.at[jnp.where(jump, place, table.shape[0])].add(job.edge_weight[edge], mode="drop")
-        state = jnp.where(jump, rates.target[edge], state)
-        window = jnp.where(busy & crossed, window + 1, window)
-        t = jnp.where(crossed, 0.0, t_next)
-        event = event + np.uint32(1)
-        done = busy & (window >= job.group_stop[group])
-        channel = jnp.where(done, channel + np.uint32(lanes), channel)
-        state = jnp.where(done, first_state[jnp.minimum(channel - first_channel, chunk - 1)], state)
-        group = jnp.where(done, group_of(channel), group)
-        window = jnp.where(done, job.group_first[group], window)
-        event = jnp.where(done, np.uint32(1), event)
-        t = jnp.where(done, 0.0, t)
-        return channel, event, state, group, window, t, table
-
-    owner = job.group_row[group_of(everyone)] * n_states + first_state
-    starts = jnp.zeros(n_rows * n_states, jnp.int32).at[owner].add((everyone < end).astype(jnp.int32))
-    channel = first_channel + jnp.arange(lanes, dtype=jnp.uint32)
-    group = group_of(channel)
-    carry = (channel, jnp.ones(lanes, jnp.uint32), first_state[jnp.arange(lanes)], group, job.group_first[group],
-             jnp.zeros(lanes, jnp.float32), jnp.zeros(n_rows * (n_bins + 1) * n_columns, jnp.int32))
-    carry = jax.lax.while_loop(lambda c: jnp.any(c[0] < end), step, carry)
-    return carry[6].reshape(n_rows, n_bins + 1, n_columns), starts.reshape(n_rows, n_states)
+    carry = jax.lax.while_loop(lambda lane: jnp.any(lane.channel < end), step, carry)
+    return carry.table.reshape(shape.n_rows, -1, shape.n_columns), starts.reshape(shape.n_rows, n_states)
 
 
-def _start_states(words, job: Job, channel, per_group: int):
+def _advance(words, job: Job, save_rel, lane: Lanes, end, shape: Shape) -> Lanes:
+    """One draw for every lane: the next event, or the end of its window."""
+    rates, windows = job.rates, job.windows
+    n_states, fan = job.start_state.shape[1], rates.edge.shape[1]
+    busy = lane.channel < end
+    # the barrier keeps the compiler from writing the draw out once for each of its uses
+    wait_bits, pick_bits = jax.lax.optimization_barrier(threefry(words, lane.channel, lane.event))
+    at = windows.row[lane.window] * n_states + lane.state
+    rate = rates.exit_per_s[at]
+    t = lane.t + jnp.where(rate > 0, -jnp.log(uniform(wait_bits)) / rate, jnp.inf)
+    crossed = t >= windows.length_s[lane.window]
+    pick = sum((pick_bits >= rates.thresholds[at, k]).astype(jnp.int32) for k in range(fan - 1))
+    edge = rates.edge[at, pick]
+    jump = busy & ~crossed
+    if shape.smooth:
+        jump = jump & _accepted(words, job, lane, t, edge)
+    slot = _event_bin(job, save_rel, lane.window, jnp.where(crossed, 0.0, t), shape.n_bins)
+    place = (job.group_row[lane.group] * (shape.n_bins + 1) + slot) * shape.n_columns + job.edge_column[edge]
+    added = jnp.where(jump, job.edge_weight[edge], 0)
+    return lane._replace(
+        event=lane.event + np.uint32(1), state=jnp.where(jump, rates.target[edge], lane.state),
+        window=jnp.where(busy & crossed, lane.window + 1, lane.window), t=jnp.where(crossed, 0.0, t),
+        table=lane.table.at[place].add(added, mode="promise_in_bounds"))
+
+
+def _accepted(words, job: Job, lane: Lanes, t, edge):
+    """Thinning: a ligand step is kept with the chance of its concentration over the window's bound."""
+    windows, ligand = job.windows, job.rates.edge_ligand[edge]
+    at = jnp.maximum(ligand, 0)
+    value = windows.level[lane.window, at] + windows.slope[lane.window, at] * t
+    for k in range(job.tau_s.shape[0]):
+        piece = windows.amplitude[lane.window, k] * jnp.exp(-t / job.tau_s[k])
+        value = value + jnp.where(job.decay_ligand[k] == at, piece, 0.0)
+    bits, _ = threefry(words ^ np.uint32(_THINNING), lane.channel, lane.event)
+    return (ligand < 0) | (uniform(bits) * windows.bound[lane.window, at] < value)
+
+
+def _event_bin(job: Job, save_rel, window, t, n_bins: int):
+    """Index of the first save time at or after `t` in `window`."""
+    if save_rel is None:
+        ahead = jnp.ceil((t - job.windows.offset_s[window]) / job.save_step_s).astype(jnp.int32)
+    else:
+        width = save_rel.shape[1]
+        ahead, high = jnp.zeros_like(window), jnp.full_like(window, width - 1)
+        for _ in range(int(np.ceil(np.log2(width))) + 1):
+            middle = (ahead + high) // 2
+            below = save_rel[window, middle] < t
+            ahead, high = jnp.where(below, middle + 1, ahead), jnp.where(below, high, middle)
+    return jnp.minimum(job.windows.first_bin[window] + jnp.maximum(ahead, 0), n_bins)
+
+
+def _group_of(job: Job, channel, shape: Shape):
+    return jnp.minimum((channel // np.uint32(shape.per_group)).astype(jnp.int32), job.group_first.shape[0] - 1)
+
+
+def _start_states(words, job: Job, channel, shape: Shape):
     """State of each channel at t = 0, drawn with its event number 0."""
-    bits, _ = threefry(words, channel, jnp.zeros_like(channel))
+    bits, _ = jax.lax.optimization_barrier(threefry(words, channel, jnp.zeros_like(channel)))
     laws, n_states = job.start_state.shape
-    law = jnp.minimum((channel // np.uint32(per_group)).astype(jnp.int32), laws - 1)
+    law = jnp.minimum((channel // np.uint32(shape.per_group)).astype(jnp.int32), laws - 1)
     pick = sum((bits >= job.start_thresholds[law, k]).astype(jnp.int32) for k in range(n_states - 1))
     return job.start_state[law, pick]

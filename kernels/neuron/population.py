@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, Key, Shaped, UInt32
 
 from gabatone.kernels.bounds import require
+from gabatone.kernels.engine.streams import threefry
 from gabatone.kernels.errors import BadInput, Failure
 from gabatone.kernels.neuron.cells import Cell, cell_cards, cell_path, load_cell, si_value
 from gabatone.kernels.neuron.membrane import Membrane, at_rest, step_membrane
@@ -120,26 +121,6 @@ def event_bounds(rate_Hz: float, step_s: float) -> np.ndarray:
     return np.array(bounds, np.uint32)
 
 
-def threefry(
-    key: tuple[UInt32[Array, ""], UInt32[Array, ""]],
-    counter: tuple[UInt32[Array, " *shape"], UInt32[Array, " *shape"]],
-) -> tuple[UInt32[Array, " *shape"], UInt32[Array, " *shape"]]:
-    """Threefry-2x32, 20 rounds (Salmon et al. 2011, SC11, art. 16), written out.
-
-    The compiler can then fuse it into the step that uses it, which the random bits of jax on a CPU
-    do not allow.
-    """
-    keys = (*key, key[0] ^ key[1] ^ jnp.uint32(0x1BD11BDA))
-    x, y = counter[0] + keys[0], counter[1] + keys[1]
-    for group in range(5):
-        for turn in ((13, 15, 26, 6), (17, 29, 16, 24))[group % 2]:
-            x = x + y
-            y = ((y << turn) | (y >> (32 - turn))) ^ x
-        x = x + keys[(group + 1) % 3]
-        y = y + keys[(group + 2) % 3] + jnp.uint32(group + 1)
-    return x, y
-
-
 def excitatory_words(key: Key[Array, ""] | UInt32[Array, "2"]) -> UInt32[Array, "2"]:
     """Two key words of the excitatory stream; any kind of key will do."""
     return jax.random.bits(jax.random.fold_in(key, _EXCITATION), (2,), jnp.uint32)
@@ -151,7 +132,7 @@ def excitatory_events(
     """Poisson number of events of each neuron in one grid step (see `event_bounds`)."""
     neuron = jnp.arange(n_neurons, dtype=jnp.uint32)
     tick = jnp.broadcast_to(step.astype(jnp.uint32), neuron.shape)
-    word, _ = threefry((words[0], words[1]), (neuron, tick))
+    word, _ = threefry(words, neuron, tick)
     return sum((word > bounds[i]).astype(jnp.int32) for i in range(bounds.size))
 
 

@@ -115,7 +115,11 @@ class KineticScheme(eqx.Module):
         Raises `BadInput` for a negative concentration or a ligand the scheme does not know.
         """
         conc = check_concentrations(self, conc_M)
-        factor = jnp.stack([jnp.asarray(conc[name], float) if name else jnp.ones(()) for name in self.ligands])
+        order = ("", *self.ligand_names)
+        values = [1.0, *(conc[name] for name in self.ligand_names)]
+        traced = any(isinstance(v, jax.Array) for v in values)
+        values = jnp.stack([jnp.asarray(v, float) for v in values]) if traced else np.array(values, float)
+        factor = values[np.array([order.index(name) for name in self.ligands])]
         return jnp.exp(jnp.asarray(self.log_rate, float)) * factor
 
     def generator(self, conc_M: dict) -> Float[Array, "state state"]:

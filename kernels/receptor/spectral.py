@@ -7,6 +7,8 @@ from jaxtyping import Array, Float
 
 _TERMS = 15  # 0.5**15 / 15! is below the last digit of float64
 _MOST_SQUARINGS = 32
+_GAUSS = (0.5 - np.sqrt(3) / 6, 0.5 + np.sqrt(3) / 6)
+_WEIGHT = (0.25 + np.sqrt(3) / 6, 0.25 - np.sqrt(3) / 6)
 
 
 def steady_state(generator) -> Float[Array, " state"]:
@@ -16,16 +18,36 @@ def steady_state(generator) -> Float[Array, " state"]:
     subtraction, so that every entry keeps its relative accuracy, in float32 too.
     States that nothing leads to get 0.
     """
-    rates = jnp.asarray(generator) * (1 - np.eye(len(generator)))
-    n = len(generator)
-    for k in range(n - 1, 0, -1):
-        out = rates[k, :k].sum()
-        share = rates[:k, k] / out
-        rates = rates.at[:k, k].set(share)
-        rates = rates.at[:k, :k].add(jnp.outer(share, rates[k, :k]) * (1 - np.eye(k)))
-    weight = jnp.zeros(n, rates.dtype).at[0].set(1.0)
-    for k in range(1, n):
-        weight = weight.at[k].set(weight[:k] @ rates[:k, k])
+    if isinstance(generator, jax.core.Tracer):
+        return _eliminate(generator)
+    rates = np.array(generator, np.float64)
+    weight = np.zeros(len(rates))
+    weight[0] = 1.0
+    for k in range(len(rates) - 1, 0, -1):
+        rates[:k, k] /= rates[k, :k].sum()
+        rates[:k, :k] += np.outer(rates[:k, k], rates[k, :k])
+    for k in range(1, len(rates)):
+        weight[k] = weight[:k] @ rates[:k, k]
+    return jnp.asarray(weight / weight.sum(), float)
+
+
+def _eliminate(generator):
+    """The same elimination for traced rates, as loops so that it compiles quickly."""
+    n = generator.shape[0]
+    index = np.arange(n)
+
+    def remove(i, rates):
+        k = n - 1 - i
+        lower = index < k
+        into = jnp.where(lower, rates[:, k], 0.0) / jnp.where(lower, rates[k], 0.0).sum()
+        rates = rates + jnp.outer(into, jnp.where(lower, rates[k], 0.0))
+        return rates.at[:, k].set(jnp.where(lower, into, rates[:, k]))
+
+    def restore(k, weight):
+        return weight.at[k].set(jnp.where(index < k, weight * rates[:, k], 0.0).sum())
+
+    rates = jax.lax.fori_loop(0, n - 1, remove, generator)
+    weight = jax.lax.fori_loop(1, n, restore, jnp.zeros(n, generator.dtype).at[0].set(1.0))
     return weight / weight.sum()
 
 
@@ -58,6 +80,18 @@ def propagator(generator, dt_s) -> Float[Array, "state state"]:
 
     most = squarings if isinstance(squarings, int) else _MOST_SQUARINGS
     return jax.lax.fori_loop(0, most, square, short)
+
+
+def magnus_step(generator_at, t_s, dt_s) -> Float[Array, "state state"]:
+    """Propagator from `t_s` over `dt_s` of a generator that changes in time, fourth order.
+
+    Commutator-free Magnus scheme with two exponentials (Blanes & Moan 2006, Appl Numer Math
+    56:1519); `generator_at` maps a time to Q.
+    """
+    q = [generator_at(t_s + g * dt_s) for g in _GAUSS]
+    first = propagator(_WEIGHT[0] * q[0] + _WEIGHT[1] * q[1], dt_s)
+    second = propagator(_WEIGHT[1] * q[0] + _WEIGHT[0] * q[1], dt_s)
+    return first @ second
 
 
 def _squarings(reach):
