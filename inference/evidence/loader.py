@@ -254,7 +254,7 @@ def _arms(file, table, chosen, folder) -> dict:
                 "neither a read baseline nor an entry score is known",
                 "add baseline_HAMD17 of the arm or entry_HAMD17_min of the trial",
             )
-        n = own.get("n_efficacy", (None, None))[0]
+        n = own.get("n_efficacy", (_listed_n(file, table, trial, arm), None))[0]
         arms[trial, arm] = Arm(
             trial,
             arm,
@@ -265,6 +265,16 @@ def _arms(file, table, chosen, folder) -> dict:
             _arm_sd(file, table, trial, arm, n),
         )
     return arms
+
+
+def _listed_n(file, table, trial, arm) -> float | None:
+    """The first n that the table itself gives for an arm."""
+    for row in table:
+        if (row["trial"], row["arm"]) == (trial, arm):
+            n = number(file, row, "n_analysed", required=False, above=0.0, whole=True)
+            if n is not None:
+                return n
+    return None
 
 
 def _arm_facts(file) -> dict:
@@ -297,8 +307,7 @@ def _arm_sd(file, table, trial, arm, n) -> float | None:
 
 
 def _row(file, row, arm: Arm) -> Row:
-    own_n = number(file, row, "n_analysed", required=False, above=0.0, whole=True)
-    n = arm.n if arm.n is not None else own_n
+    n = arm.n
     se = number(file, row, "se_points", required=False, above=0.0)
     if n is None and se is None:
         raise BadInput(

@@ -1,5 +1,7 @@
 """From dose to what the receptors see: plasma, effect site and free drug."""
 
+from pathlib import Path
+
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Shaped
@@ -8,6 +10,7 @@ from gabatone.kernels.body.dosing import Schedule
 from gabatone.kernels.body.pharmacokinetics import TwoCompartment, plasma_ng_per_mL
 from gabatone.kernels.bounds import require
 
+EXPOSURE_CARDS = Path(__file__).parents[1] / "body" / "cards" / "exposure.toml"
 _NM_PER_UM = 1000.0
 
 

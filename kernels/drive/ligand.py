@@ -193,16 +193,19 @@ class Waveform(Drive):
                 if reader.fieldnames is None or not {"time_s", "conc_M"} <= set(reader.fieldnames):
                     raise BadInput(f"{path.name}: header", reader.fieldnames, "columns time_s and conc_M are needed",
                                    "name the two columns in the first line")
-                for k, row in enumerate(reader, start=2):
-                    try:
-                        rows.append((float(row["time_s"]), float(row["conc_M"])))
-                    except (TypeError, ValueError) as error:
-                        raise BadInput(f"{path.name}: line {k}", row, "not two numbers", "mend that line") from error
+                for row in reader:
+                    line = f"{path.name}: line {reader.line_num}"
+                    rows.append([_cell(line, row, column) for column in ("time_s", "conc_M")])
         except OSError as error:
             raise BadInput("waveform file", str(path), "the file cannot be read", "check the path") from error
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise BadInput(path.name, str(error), "the file is not CSV text", "give comma-separated columns") from error
         if not rows:
             raise BadInput(path.name, "no rows", "the file holds no samples", "give at least one sample")
-        return cls(*np.array(rows).T, ligand=ligand)
+        try:
+            return cls(*np.array(rows).T, ligand=ligand)
+        except BadInput as error:
+            raise BadInput(f"{path.name}: {error.field}", error.value, error.cause, error.fix) from error
 
     def breaks_s(self, t1_s):
         """Every sample time."""
@@ -213,6 +216,16 @@ class Waveform(Drive):
         value = np.interp(start_s, self.time_s, self.conc_M)
         rise = np.interp(stop_s, self.time_s, self.conc_M) - value
         return value, rise / np.where(stop_s > start_s, stop_s - start_s, 1.0)
+
+
+def _cell(line: str, row: dict, column: str) -> float:
+    try:
+        value = float(row[column])
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"{line}, {column}", row[column], "not a number", "mend that line") from error
+    if not np.isfinite(value) or (column == "conc_M" and value < 0):
+        raise BadInput(f"{line}, {column}", value, "negative, NaN or infinite", "mend that line")
+    return value
 
 
 def _inside(times, t1_s: float) -> np.ndarray:

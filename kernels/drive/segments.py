@@ -21,12 +21,12 @@ class Segments:
 
     ligands: tuple[str, ...]
     edge_s: np.ndarray
-    level: np.ndarray
-    slope: np.ndarray
-    amplitude: np.ndarray
+    level: np.ndarray | jax.Array
+    slope: np.ndarray | jax.Array
+    amplitude: np.ndarray | jax.Array
     tau_s: np.ndarray
     decay_ligand: np.ndarray
-    bound: np.ndarray
+    bound: np.ndarray | jax.Array
 
     @property
     def length_s(self) -> np.ndarray:

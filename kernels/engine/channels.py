@@ -7,12 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gabatone.kernels.bounds import require
 from gabatone.kernels.drive.segments import compile_drive
 from gabatone.kernels.engine.paths import LONGEST_WINDOW_S, Job, Shape, bisect_table, rate_tables, run_paths, window_table
 from gabatone.kernels.engine.protocol import Engine, Request
 from gabatone.kernels.engine.streams import cumulative_thresholds, key_words
 from gabatone.kernels.engine.trace import Trace
 from gabatone.kernels.errors import BadInput
+
+_MOST_CHANNELS = 2**31 - 1  # the range in which a net change is told from its wrapped value
+_MOST_AT_ONCE = 1 << 26
 
 
 class Channels(Engine):
@@ -37,11 +41,15 @@ class Channels(Engine):
 
     exact: ClassVar[bool] = True
 
+    def __check_init__(self):
+        require("Channels.lanes", self.lanes, least=1)
+        require("Channels.chunk", self.chunk, least=1, most=_MOST_AT_ONCE)
+
     def run(self, key, request: Request) -> Trace:
         """Simulate ``request.n`` channels and return their summed occupancy on the save grid."""
         scheme, n = request.scheme, request.n
-        if n >= 2**32 - self.lanes:
-            raise BadInput("n", n, "channels are numbered with 32 bits", "use engine=Counts() for more")
+        if n > _MOST_CHANNELS:
+            raise BadInput("n", n, f"more than {_MOST_CHANNELS} individual channels", "use engine=Counts() for more")
         segments = compile_drive(request.drive, scheme.ligand_names, request.t1_s, longest_s=LONGEST_WINDOW_S)
         row, rates = rate_tables(scheme, segments.bound, segments.ligands)
         n_edges = len(scheme.source)
@@ -56,8 +64,13 @@ class Channels(Engine):
         change = np.zeros((n_edges, scheme.n_states), np.int64)
         change[np.arange(n_edges), list(scheme.source)] -= 1
         change[np.arange(n_edges), list(scheme.target)] += 1
-        occupancy = starts[0] + np.cumsum(events[0, :-1], axis=0) @ change
+        occupancy = starts[0] + np.cumsum(_net(events[0, :-1] @ change), axis=0)
         return Trace(request.save_s, occupancy, scheme, n, "Channels", counts=True)
+
+
+def _net(change: np.ndarray) -> np.ndarray:
+    """Net change of counts from event numbers that may have wrapped at 2**32."""
+    return ((change + 2**31) & (2**32 - 1)) - 2**31
 
 
 def start_tables(p0: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -67,9 +80,13 @@ def start_tables(p0: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def count_events(key, job: Job, save_rel, n: int, shape: Shape, engine: Channels):
-    """Run all chunks and add up ``(events int64 [row, bin, column], starts int64 [row, state])``."""
+    """Run all chunks and add up ``(events int64 [row, bin, column], starts int64 [row, state])``.
+
+    Each chunk counts its events modulo 2**32: differences of events that leave and enter
+    a state stay true, totals of very many events do not.
+    """
     chunk = int(min(engine.chunk, max(64, 1 << int(np.ceil(np.log2(n))))))
-    lanes = int(min(engine.lanes, max(64, chunk // 8)))
+    lanes = int(min(engine.lanes, chunk, max(64, chunk // 8)))
     words = key_words(key)
     job = jax.tree.map(jnp.asarray, job)
     events = np.zeros((shape.n_rows, shape.n_bins + 1, shape.n_columns), np.int64)

@@ -42,47 +42,61 @@ def occupancy_path(scheme, drive, t1_s, save_s, p0, substeps: int):
         steps = smooth_steps(scheme, segments, substeps)
     else:
         steps = constant_steps(scheme, segments)
+    return save_s, _walk(jnp.asarray(p0, float), steps)[keep]
 
+
+@jax.jit
+def _walk(p0, steps):
     def advance(p, step):
         p = p @ step
         return p, p
 
-    start = jnp.asarray(p0, float)
-    path = jax.lax.scan(advance, start, steps)[1]
-    return save_s, jnp.concatenate([start[None], path])[keep]
+    return jnp.concatenate([p0[None], jax.lax.scan(advance, p0, steps)[1]])
 
 
 def constant_steps(scheme, segments):
     """Propagator of every window [window, state, state], each distinct one computed once."""
     length = np.round(segments.length_s, 15)
     if isinstance(segments.level, jax.core.Tracer):
-        return jax.vmap(lambda c, dt: propagator(_generator(scheme, segments.ligands, c), dt))(segments.level, length)
+        return _constant(scheme, segments.ligands, segments.level, jnp.asarray(length))
     distinct, which = np.unique(np.column_stack([segments.level, length]), axis=0, return_inverse=True)
-    each = jax.lax.map(lambda row: propagator(_generator(scheme, segments.ligands, row[:-1]), row[-1]),
-                       jnp.asarray(distinct))
-    return each[which.reshape(-1)]
+    # padded to few sizes, so that another save grid or drive seldom compiles anew
+    spare = max(16, 1 << int(np.ceil(np.log2(len(distinct))))) - len(distinct)
+    padded = jnp.asarray(np.pad(distinct, ((0, spare), (0, 0)), mode="edge"))
+    return _constant(scheme, segments.ligands, padded[:, :-1], padded[:, -1])[which.reshape(-1)]
+
+
+@eqx.filter_jit
+def _constant(scheme, ligands, level, length):
+    return jax.lax.map(lambda at: propagator(_generator(scheme, ligands, at[0]), at[1]), (level, length))
 
 
 def smooth_steps(scheme, segments, substeps: int):
     """Propagators of windows whose concentrations change, by fourth-order commutator-free Magnus."""
-    names = segments.ligands
+    curves = (segments.level, segments.slope, segments.amplitude, segments.length_s)
+    owners = tuple(int(k) for k in segments.decay_ligand)
+    return _smooth(scheme, segments.ligands, owners, jnp.asarray(segments.tau_s), substeps,
+                   tuple(jnp.asarray(c) for c in curves))
 
-    def window(level, slope, amplitude, length):
-        def conc(t):
-            curve = level + slope * t
-            for k, owner in enumerate(segments.decay_ligand):
-                curve = curve.at[owner].add(amplitude[k] * jnp.exp(-t / segments.tau_s[k]))
-            return curve
 
+@eqx.filter_jit
+def _smooth(scheme, ligands, owners: tuple, tau_s, substeps: int, curves):
+    def window(at):
+        level, slope, amplitude, length = at
         h = length / substeps
 
+        def generator_at(t):
+            conc = level + slope * t
+            for k, owner in enumerate(owners):
+                conc = conc.at[owner].add(amplitude[k] * jnp.exp(-t / tau_s[k]))
+            return _generator(scheme, ligands, conc)
+
         def sub(total, k):
-            return total @ magnus_step(lambda t: _generator(scheme, names, conc(t)), k * h, h), None
+            return total @ magnus_step(generator_at, k * h, h), None
 
         return jax.lax.scan(sub, jnp.eye(scheme.n_states), jnp.arange(substeps))[0]
 
-    return jax.lax.map(lambda a: window(*a), (jnp.asarray(segments.level), jnp.asarray(segments.slope),
-                                              jnp.asarray(segments.amplitude), jnp.asarray(segments.length_s)))
+    return jax.lax.map(window, curves)
 
 
 def _generator(scheme, ligands, conc):

@@ -1,5 +1,7 @@
 """The one verb of the kernels: `simulate`."""
 
+import numbers
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,7 +45,7 @@ def simulate(key, scheme: KineticScheme, drive: Drive, *, engine="auto", n: int 
         raise BadInput("scheme", type(scheme).__name__, "not a KineticScheme", "use load_scheme(name)")
     if not isinstance(drive, Drive):
         raise BadInput("drive", type(drive).__name__, "not a Drive", "use Tonic, Pulse, Decay, Train or Waveform")
-    if isinstance(n, bool) or int(n) != n or n < 1:
+    if isinstance(n, bool) or not isinstance(n, numbers.Real) or not np.isfinite(n) or int(n) != n or n < 1:
         raise BadInput("n", n, "not a number of channels", "give a whole number of 1 or more")
     if not np.isfinite(t1_s) or t1_s <= 0:
         raise BadInput("t1_s", t1_s, "not a length of time", "give seconds above 0")

@@ -88,15 +88,15 @@ class Transfer(eqx.Module):
     def log_conductance(self, conc_nM) -> Float[Array, "..."]:
         """Log of the mean inhibitory conductance (S) at `conc_nM`, any shape."""
         u = jnp.clip(jnp.log1p(jnp.asarray(conc_nM) / _SCALE_NM), self.knots[0], self.knots[-1])
-        at = jnp.clip(jnp.searchsorted(self.knots, u, side="right") - 1, 0, self.knots.shape[0] - 2)
-        x = u - self.knots[at]
-        a, b, c, d = (self.pieces[k][at] for k in range(4))
+        at = jnp.clip(jnp.searchsorted(jnp.asarray(self.knots), u, side="right") - 1, 0, self.knots.shape[0] - 2)
+        x = u - jnp.asarray(self.knots)[at]
+        a, b, c, d = (jnp.asarray(self.pieces)[k, at] for k in range(4))
         return ((a * x + b) * x + c) * x + d
 
     def __call__(self, conc_nM) -> Float[Array, "..."]:
         """Firing relative to the untreated neuron at `conc_nM` of steroid, any shape."""
         d = self.log_conductance(conc_nM) - self.untreated_log_S
-        return jnp.exp(-sum(a * d ** (k + 1) for k, a in enumerate(self.coefficients)))
+        return jnp.exp(-sum(a * d ** (k + 1) for k, a in enumerate(jnp.asarray(self.coefficients))))
 
 
 def potentiate(inhibition: Inhibition, ligand: str, conc_M) -> Potentiation:

@@ -116,10 +116,14 @@ def _build(path: Path) -> KineticScheme:
         log_rate=log_rate, conductance_pS=np.array([s["conductance_pS"] for s in states], float),
         name=str(data.get("key", path.stem)), states=tuple(names), kinds=tuple(s["kind"] for s in states),
         source=source, target=target, ligands=ligands, initial=initial,
-        facts=_facts(data, states, symbols, factor, warnings))
+        facts=_facts(file, data, states, symbols, factor, warnings))
     if not scheme.open_states:
         raise BadInput(f"{file}: states", names, "no state is open", "give one state kind = \"open\"")
-    require_reversible(scheme)
+    try:
+        require_reversible(scheme)
+    except BadInput as error:
+        where = error.field.removeprefix(f"{scheme.name}: ")
+        raise BadInput(f"{file}: {where}", error.value, error.cause, error.fix) from error
     return scheme
 
 
@@ -146,7 +150,8 @@ def _states(file: str, tables) -> list[dict]:
                            "give open states a positive conductance and the others 0")
         names.add(name)
         out.append({"name": name, "kind": kind, "conductance_pS": conductance,
-                    "bound_agonists": int(table.get("bound_agonists", 0))})
+                    "bound_agonists": int(_number(f"{file}: states[{k}].bound_agonists",
+                                                  table.get("bound_agonists", 0)))})
     return out
 
 
@@ -214,12 +219,12 @@ def _reached(start: int, edges: list) -> set[int]:
     return seen
 
 
-def _facts(data, states, symbols, factors, warnings) -> SchemeFacts:
+def _facts(file, data, states, symbols, factors, warnings) -> SchemeFacts:
     text = {k: str(data.get(k, "")) for k in
             ("citation", "doi", "receptor", "preparation", "temperature", "species", "where", "notes",
              "conductance_note")}
     return SchemeFacts(**text, status=str(data.get("status", "assumed")),
-                       temperature_C=float(data.get("temperature_C", 23.0)),
+                       temperature_C=_number(f"{file}: temperature_C", data.get("temperature_C", 23.0)),
                        temperature_C_status=str(data.get("temperature_C_status", "assumed")),
                        bound_agonists=tuple(s["bound_agonists"] for s in states), symbols=symbols,
                        factors=factors, warnings=warnings)

@@ -14,6 +14,7 @@ from gabatone.kernels.errors import BadInput
 from gabatone.kernels.receptor.spectral import steady_state
 
 KINDS = ("closed", "open", "desensitized")
+TEMPERATURE_CARDS = Path(__file__).with_name("temperature.toml")
 EQUILIBRIUM = "equilibrium at 0 GABA"
 
 
@@ -167,7 +168,7 @@ class KineticScheme(eqx.Module):
         if not 0.0 <= celsius <= 45.0:
             raise BadInput("celsius", celsius, "outside the range of living tissue (0 to 45)", "give degrees Celsius")
         if q10 is None:
-            q10 = read_cards(Path(__file__).with_name("temperature.toml"))["q10_rates"].value
+            q10 = read_cards(TEMPERATURE_CARDS)["q10_rates"].value
         shift = np.log(q10) * (celsius - self.facts.temperature_C) / 10.0
         warm = eqx.tree_at(lambda s: s.log_rate, self, self.log_rate + shift)
         return _replace_facts(warm, temperature_C=float(celsius), temperature_C_status="derived",

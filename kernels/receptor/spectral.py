@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from gabatone.kernels.errors import Failure
+
 _TERMS = 15  # 0.5**15 / 15! is below the last digit of float64
 _MOST_SQUARINGS = 32
 _GAUSS = (0.5 - np.sqrt(3) / 6, 0.5 + np.sqrt(3) / 6)
@@ -16,7 +18,8 @@ def steady_state(generator) -> Float[Array, " state"]:
 
     Grassmann, Taksar & Heyman 1985 (Oper Res 33:1107): elimination without
     subtraction, so that every entry keeps its relative accuracy, in float32 too.
-    States that nothing leads to get 0.
+    States that nothing leads to get 0. Raises `Failure` where some state is reached and
+    never left for state 0, so that the law depends on the start (NaN for traced rates).
     """
     if isinstance(generator, jax.core.Tracer):
         return _eliminate(generator)
@@ -24,7 +27,13 @@ def steady_state(generator) -> Float[Array, " state"]:
     weight = np.zeros(len(rates))
     weight[0] = 1.0
     for k in range(len(rates) - 1, 0, -1):
-        rates[:k, k] /= rates[k, :k].sum()
+        into, out = rates[:k, k].sum(), rates[k, :k].sum()
+        if into == 0:
+            continue
+        if out == 0:
+            raise Failure("no_steady_state", f"state number {k} is reached but nothing leads from it back to state 0; "
+                          "give the missing rate a value, or start from a named state")
+        rates[:k, k] /= out
         rates[:k, :k] += np.outer(rates[:k, k], rates[k, :k])
     for k in range(1, len(rates)):
         weight[k] = weight[:k] @ rates[:k, k]
@@ -60,10 +69,14 @@ def propagator(generator, dt_s) -> Float[Array, "state state"]:
     """
     generator = jnp.asarray(generator)
     eye = jnp.eye(generator.shape[0], dtype=generator.dtype)
+    # the result does not depend on the speed of the uniformised clock, so neither does its gradient
     fastest = jnp.maximum(-jnp.diagonal(generator).min(), jnp.finfo(generator.dtype).tiny)
+    fastest = jax.lax.stop_gradient(fastest)
     squarings = _squarings(fastest * dt_s)
     a = fastest * dt_s / 2.0**squarings
-    jump = jnp.maximum(eye + generator / fastest, 0.0)
+    jump = eye + generator / fastest
+    # rounding below 0 is cut off in the value only: at a rate of 0 the gradient is still that of the rate
+    jump = jump + jax.lax.stop_gradient(jnp.maximum(jump, 0.0) - jump)
 
     def term(carry, k):
         power, total = carry

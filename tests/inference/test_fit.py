@@ -11,7 +11,7 @@ from gabatone.inference.predict import new_arms, prior_predictive
 from gabatone.kernels.errors import BadInput, Failure
 from helpers.statistics import assert_chi2, assert_consistent, assert_inconsistent
 
-SMALL = dict(warmup=200, samples=60, chains=2, throw=False)
+SMALL = dict(warmup=250, samples=60, chains=2, throw=False)
 
 
 class Bar:
@@ -47,12 +47,11 @@ def small(study, trials, sampler):
     return posterior, bar, saved
 
 
-def test_fit_meets_its_limits(posterior, left_out):
-    for one in (posterior, *left_out.values()):
-        assert one.divergences == 0 and one.problems == ()
-        for name, worth in one.diagnostics.items():
-            assert worth["r_hat"] < R_HAT_LIMIT, name
-            assert min(worth["ess_bulk"], worth["ess_tail"]) > ESS_LIMIT, name
+def test_fit_meets_its_limits(posterior):
+    assert posterior.divergences == 0 and posterior.problems == ()
+    for name, worth in posterior.diagnostics.items():
+        assert worth["r_hat"] < R_HAT_LIMIT, name
+        assert min(worth["ess_bulk"], worth["ess_tail"]) > ESS_LIMIT, name
 
 
 def test_draws_are_float64_and_inside_their_ranges(posterior):
@@ -108,8 +107,8 @@ def test_other_key_gives_other_draws(study, trials, sampler, small):
 
 def test_progress_is_told_every_transition(small):
     calls = small[1].calls
-    assert calls[0] == ("init", 520) and calls[-1] == ("close",)
-    assert sum(c[1] for c in calls if c[0] == "step") == 520
+    assert calls[0] == ("init", 620) and calls[-1] == ("close",)
+    assert sum(c[1] for c in calls if c[0] == "step") == 620
 
 
 def test_broken_progress_does_not_end_a_fit(study, trials, sampler, small):
@@ -174,7 +173,7 @@ def test_diagnostics_see_a_stuck_and_a_shifted_chain():
 
 
 RECOVERED = ("gain", "immediate", "placebo_inpatient_iv", "sigma_trial_points", "kp_eff")
-REPLICATES = 24
+REPLICATES = 16
 
 
 @pytest.fixture(scope="module")
@@ -188,8 +187,8 @@ def recovery(study, trials, sampler):
             jax.random.key(100 + k),
             study,
             replace(trials, rows=rows),
-            warmup=200,
-            samples=150,
+            warmup=250,
+            samples=120,
             chains=2,
             sampler=sampler,
             throw=False,

@@ -135,7 +135,7 @@ def test_prior_predicts_possible_changes(study, trials):
     draws, observed = prior_predictive(jax.random.key(1), study, trials, 500)
     assert np.all(np.isfinite(observed))
     lo, hi = np.quantile(observed, (0.005, 0.995), axis=0)
-    assert np.all(lo > -30) and np.all(hi < 8)
+    assert np.all(lo > -35) and np.all(hi < 8)
     for i, row in enumerate(trials.rows):
         assert lo[i] < row.observed < hi[i], row
     assert np.all(draws["baseline_latent"] >= 26.0)
