@@ -3,7 +3,9 @@
 Scheme jones_westbrook_1995 from C0, 1 mM GABA from 0 to 1 ms and none after, 200 ms, output the
 summed open count at each 0.1 ms. A channel-step is one channel over 0.1 ms, whatever a method does
 inside. All methods run on one pinned core, one after the other in every round; compilation is timed
-apart. Before any timing each must agree with `Master` within its statistical error.
+apart. Rates and ratios use processor seconds of the process, which other users of the core do not
+stretch; wall seconds stand beside them. Before any timing, and again over all timed runs, each
+method must agree with `Master` within its statistical error.
 
     python benchmarks/channels.py --json FILE
 """
@@ -23,7 +25,7 @@ PEAK_M, PULSE_S, STOP_S, STEP_S = 1e-3, 1e-3, 0.2, 1e-4
 STEPS = round(STOP_S / STEP_S)
 WANTED_ERROR = 1e-4  # standard error of the open probability where it is largest
 FALSE_ALARM = 1e-6  # chance that the comparison with Master stops a correct run
-COUNTS_MOST = 1 << 24  # channels that Counts deals exactly in float32
+COUNTS_CHANNELS = 25_000_000  # Counts deals any number in the same time: enough for that error
 PLAIN, BEST = "numpy_every_channel", "numpy_movers_only"
 
 
@@ -125,12 +127,12 @@ def warm(found: dict, mean, runs: int = 3) -> dict:
     """Compile every method, then hold a few runs of it to `Master`; exit code 1 if one is off."""
     report = {}
     for name, (run, n) in found.items():
-        begin = time.perf_counter()
+        begin = time.process_time()
         total = run(10_000, n)
-        first_s = time.perf_counter() - begin
+        first_s = time.process_time() - begin
         total = total + sum(run(10_000 + k, n) for k in range(1, runs))
         worst, bound = disagreement(total, runs * n, mean, 2 * len(found))
-        report[name] = {"first_call_s": first_s, "worst_z": worst, "bound_z": bound}
+        report[name] = {"first_call_cpu_s": first_s, "worst_z": worst, "bound_z": bound}
         if not worst <= bound:
             raise SystemExit(f"{name} disagrees with Master: |z| = {worst:.2f} > {bound:.2f}")
     return report
@@ -161,18 +163,17 @@ def summarise(found: dict, timed: dict, warmed: dict, mean, events: float) -> di
     import numpy as np
 
     needed = math.ceil(float((mean * (1 - mean)).max()) / WANTED_ERROR**2)
-    wall = {name: np.array(times["wall_s"]) for name, times in timed.items()}
-    rate = {name: n * STEPS / wall[name] for name, (_, n) in found.items()}
+    cpu = {name: np.array(times["cpu_s"]) for name, times in timed.items()}
+    rate = {name: n * STEPS / cpu[name] for name, (_, n) in found.items()}
     rows = {}
     for name, (_, n) in found.items():
-        median = float(np.median(wall[name]))
-        # Counts deals any number in the same time, but no more at once than float32 holds
-        to_error = math.ceil(needed / n) if name == "Counts" else needed / n
+        median = float(np.median(cpu[name]))
+        to_error = max(1.0, needed / n) if name == "Counts" else needed / n
         rows[name] = {
             "channels": n,
-            "wall_s": median,
-            "wall_s_quartiles": [float(q) for q in np.quantile(wall[name], (0.25, 0.75))],
-            "cpu_s": float(np.median(timed[name]["cpu_s"])),
+            "cpu_s": median,
+            "cpu_s_quartiles": [float(q) for q in np.quantile(cpu[name], (0.25, 0.75))],
+            "wall_s": float(np.median(timed[name]["wall_s"])),
             "channel_steps_per_s": float(np.median(rate[name])),
             "events_per_s": events * n / median,
             "time_to_standard_error_s": to_error * median,
@@ -194,15 +195,18 @@ def show(result: dict) -> None:
         f"{result['channels_for_standard_error']:,} channels for a standard error of "
         f"{WANTED_ERROR:g}; {job['rounds']} rounds, medians"
     )
-    head = ("method", "channels", "channel-steps/s", "events/s", "s to SE 1e-4", "wall s", "cpu s")
-    print(("{:<20} {:>10} {:>16} {:>10} {:>13} {:>8} {:>8} {:>9} {:>6}").format(
-        *head, "compile s", "|z|"))
+    head = ("method", "channels", "channel-steps/s", "events/s", "s to SE 1e-4", "cpu s", "wall s")
+    print(
+        ("{:<20} {:>10} {:>16} {:>10} {:>13} {:>8} {:>8} {:>9} {:>6}").format(
+            *head, "compile s", "|z|"
+        )
+    )
     for name, row in rows.items():
-        extra = max(0.0, row["first_call_s"] - row["wall_s"])
+        extra = max(0.0, row["first_call_cpu_s"] - row["cpu_s"])
         print(
             f"{name:<20} {row['channels']:>10,} {row['channel_steps_per_s']:>16.3g} "
             f"{row['events_per_s']:>10.3g} {row['time_to_standard_error_s']:>13.3g} "
-            f"{row['wall_s']:>8.3f} {row['cpu_s']:>8.3f} {extra:>9.2f} {row['worst_z']:>6.2f}"
+            f"{row['cpu_s']:>8.3f} {row['wall_s']:>8.3f} {extra:>9.2f} {row['worst_z']:>6.2f}"
         )
     for pair, ratio in result["ratios"].items():
         print(f"{pair}: {ratio:.3g}")
@@ -212,7 +216,9 @@ def read_arguments(arguments):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--json", metavar="FILE", help="write the result there")
     parser.add_argument("--rounds", type=int, default=15, help="rounds of the interleaved timing")
-    parser.add_argument("--scale", type=float, default=1.0, help="factor on every number of channels")
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="factor on every number of channels"
+    )
     parser.add_argument("--core", type=int, help="core to pin to (default: the last one allowed)")
     options = parser.parse_args(arguments)
     if options.rounds < 1 or not options.scale > 0:
@@ -224,21 +230,38 @@ def main(arguments=None) -> int:
     options = read_arguments(arguments)
     cores = os.cpu_count()
     core = pin(options.core)
+    import jax
+
+    jax.config.update("jax_enable_x64", True)  # as the command line does
     scheme, drive = job_scheme()
     sizes = {"Channels": 1 << 20, PLAIN: 1 << 14, BEST: 1 << 17, "numba_events": 1 << 19}
     sizes = {name: max(64, int(n * options.scale)) for name, n in sizes.items()}
-    sizes["Counts"] = COUNTS_MOST
+    sizes["Counts"] = COUNTS_CHANNELS
     found = methods(sizes, scheme, drive)
     about = describe(core, cores)
     mean, events = mean_open(scheme, drive), events_per_channel(scheme)
     warmed = warm(found, mean)
     timed = time_rounds(found, options.rounds, mean)
-    job = {"name": "J1", "scheme": SCHEME, "start": START, "pulse_M": PEAK_M, "pulse_s": PULSE_S,
-           "stop_s": STOP_S, "step_s": STEP_S, "steps": STEPS, "precision": "float32",
-           "events_per_channel": events, "rounds": options.rounds}
+    job = {
+        "name": "J1",
+        "scheme": SCHEME,
+        "start": START,
+        "pulse_M": PEAK_M,
+        "pulse_s": PULSE_S,
+        "stop_s": STOP_S,
+        "step_s": STEP_S,
+        "steps": STEPS,
+        "events_per_channel": events,
+        "rounds": options.rounds,
+    }
     typed = command(sys.argv[0], sys.argv[1:] if arguments is None else list(arguments))
-    result = {"command": typed, **about, "job": job,
-              **summarise(found, timed, warmed, mean, events), "seconds": timed}
+    result = {
+        "command": typed,
+        **about,
+        "job": job,
+        **summarise(found, timed, warmed, mean, events),
+        "seconds": timed,
+    }
     show(result)
     if options.json:
         Path(options.json).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

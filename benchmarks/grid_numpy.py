@@ -15,7 +15,9 @@ class GridJob:
     `generators` are two arrays [state, state] in 1/s; `is_open` [state] is a mask.
     """
 
-    def __init__(self, generators, is_open, start: int, step_s: float, first_steps: int, steps: int):
+    def __init__(
+        self, generators, is_open, start: int, step_s: float, first_steps: int, steps: int
+    ):
         self.propagators = [expm(np.asarray(q, np.float64) * step_s) for q in generators]
         self.is_open, self.start = np.asarray(is_open), start
         self.first_steps, self.steps = first_steps, steps

@@ -10,11 +10,13 @@ from scipy import stats
 
 def diagnose(draws) -> dict[str, float]:
     """``r_hat``, ``ess_bulk`` and ``ess_tail`` of one scalar, ``draws`` [chain, draw]."""
-    halves = _split(np.asarray(draws, dtype=np.float64))
+    draws = np.asarray(draws, dtype=np.float64)
+    halves = _split(draws)
     if not np.all(np.isfinite(halves)):
         return {"r_hat": np.nan, "ess_bulk": np.nan, "ess_tail": np.nan}
     folded = np.abs(halves - np.median(halves))
-    tails = [_ess((halves <= np.quantile(halves, q)).astype(np.float64)) for q in (0.05, 0.95)]
+    ends = np.quantile(draws, (0.05, 0.95))
+    tails = [_ess(_split((draws <= end).astype(np.float64))) for end in ends]
     return {
         "r_hat": max(_r_hat(_ranked(halves)), _r_hat(_ranked(folded))),
         "ess_bulk": _ess(_ranked(halves)),

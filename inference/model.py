@@ -158,23 +158,27 @@ def sample_parameters(study: Study, settings, data: Design) -> dict:
     """Sample every parameter from its prior (NumPyro sites); vectors over latent arms and settings."""
     draw = {name: _sample(name, study.prior[name]) for name in _names(settings)}
     if data.latent.shape[0]:
-        draw["baseline_latent"] = numpyro.sample(
-            "baseline_latent",
-            dist.TruncatedNormal(data.latent_loc, data.latent_scale, low=data.latent_low),
-        )
+        draw["baseline_latent"] = _sample_latent(data)
     return draw
 
 
+def _sample_latent(data: Design):
+    """Baselines from normals truncated at the entry score, again as quantiles of normal scores."""
+    name = "baseline_latent"
+    score = numpyro.sample(name + SCORE, dist.Normal(jnp.zeros(data.latent.shape), 1.0).to_event(1))
+    below = ndtr((data.latent_low - data.latent_loc) / data.latent_scale)
+    share = below + (1.0 - below) * ndtr(score)
+    return numpyro.deterministic(name, data.latent_loc + data.latent_scale * ndtri(share))
+
+
 def prior_medians(study: Study, settings, data: Design) -> dict:
-    """The sampled sites at their prior medians (centres for latent baselines)."""
+    """The sampled sites at their prior medians."""
     draw = {}
     for name in _names(settings):
         half = study.prior[name].family == "halfnormal"
         draw[name + SCORE * half] = jnp.asarray(0.0 if half else study.prior[name].value)
     if data.latent.shape[0]:
-        draw["baseline_latent"] = jnp.maximum(
-            data.latent_loc, data.latent_low + 0.1 * data.latent_scale
-        )
+        draw["baseline_latent" + SCORE] = jnp.zeros(data.latent.shape)
     return draw
 
 

@@ -184,14 +184,16 @@ def prior_predictive(key, study: Study, trials: Trials, n: int = 1000) -> tuple[
     """``n`` prior draws and the observed means [draw, row] they predict."""
     data = design(study, trials)
     with jax.enable_x64(True):
-        draws = jax.vmap(
-            lambda i: seed(sample_parameters, jax.random.fold_in(key, i))(
-                study, trials.settings, data
-            )
-        )(jnp.arange(n))
-        return jax.tree.map(np.asarray, draws), new_arms(
-            jax.random.fold_in(key, n), draws, study, trials
-        )
+        draws = jax.tree.map(np.asarray, _prior(key, study, trials.settings, data, n))
+    return draws, new_arms(jax.random.fold_in(key, n), draws, study, trials)
+
+
+@eqx.filter_jit
+def _prior(key, study, settings, data, n):
+    def one(i):
+        return seed(sample_parameters, jax.random.fold_in(key, i))(study, settings, data)
+
+    return jax.vmap(one)(jnp.arange(n))
 
 
 def summary(posterior: Posterior) -> list[dict]:

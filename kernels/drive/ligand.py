@@ -10,7 +10,6 @@ from pathlib import Path
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from gabatone.kernels.errors import BadInput
@@ -90,7 +89,7 @@ class Tonic(Drive):
 
     def level(self, start_s, stop_s):
         """The constant, with slope 0."""
-        return jnp.asarray(self.conc_M) * np.ones(len(start_s)), np.zeros(len(start_s))
+        return _amount(self.conc_M) * np.ones(len(start_s)), np.zeros(len(start_s))
 
 
 class Pulse(Drive):
@@ -112,7 +111,7 @@ class Pulse(Drive):
     def level(self, start_s, stop_s):
         """The height inside the rectangle (start included, stop excluded), else 0."""
         on = (start_s >= self.start_s) & (start_s < self.stop_s)
-        return jnp.asarray(self.conc_M) * on, np.zeros(len(start_s))
+        return _amount(self.conc_M) * on, np.zeros(len(start_s))
 
 
 class Decay(Drive):
@@ -139,7 +138,7 @@ class Decay(Drive):
     def decays(self, start_s, stop_s):
         """The one exponential."""
         age = (start_s - self.start_s) / self.tau_s
-        return [(jnp.asarray(self.peak_M) * np.where(age >= 0, np.exp(-np.maximum(age, 0)), 0.0), self.tau_s)]
+        return [(_amount(self.peak_M) * np.where(age >= 0, np.exp(-np.maximum(age, 0)), 0.0), self.tau_s)]
 
 
 class Train(Drive):
@@ -165,7 +164,7 @@ class Train(Drive):
         """Height times the number of rectangles that are on."""
         times = np.asarray(self.times_s)
         on = np.searchsorted(times, start_s, side="right") - np.searchsorted(times + self.width_s, start_s, "right")
-        return jnp.asarray(self.conc_M) * on, np.zeros(len(start_s))
+        return _amount(self.conc_M) * on, np.zeros(len(start_s))
 
 
 class Waveform(Drive):
@@ -216,6 +215,11 @@ class Waveform(Drive):
         value = np.interp(start_s, self.time_s, self.conc_M)
         rise = np.interp(stop_s, self.time_s, self.conc_M) - value
         return value, rise / np.where(stop_s > start_s, stop_s - start_s, 1.0)
+
+
+def _amount(conc_M):
+    """Host float64, also where JAX computes in float32; a traced value passes as it is."""
+    return conc_M if isinstance(conc_M, jax.core.Tracer) else np.asarray(conc_M, float)
 
 
 def _cell(line: str, row: dict, column: str) -> float:

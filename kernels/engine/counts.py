@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gabatone.kernels.drive.segments import compile_drive
-from gabatone.kernels.engine.master import constant_steps, smooth_steps
+from gabatone.kernels.engine.master import propagators
 from gabatone.kernels.engine.protocol import Engine, Request
 from gabatone.kernels.engine.trace import Trace
 from gabatone.kernels.errors import BadInput

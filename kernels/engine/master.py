@@ -10,7 +10,7 @@ import numpy as np
 from gabatone.kernels.drive.segments import compile_drive
 from gabatone.kernels.engine.protocol import Engine, Request
 from gabatone.kernels.engine.trace import Trace
-from gabatone.kernels.receptor.spectral import magnus_step, propagator
+from gabatone.kernels.receptor.spectral import magnus_step, propagator, squarings_for
 
 
 
@@ -38,65 +38,60 @@ def occupancy_path(scheme, drive, t1_s, save_s, p0, substeps: int):
     """``(time_s, p [time, state])`` at the save times; windows are cut at every save time."""
     segments = compile_drive(drive, scheme.ligand_names, t1_s, cuts_s=save_s)
     keep = np.searchsorted(segments.edge_s, save_s)
-    if segments.smooth:
-        steps = smooth_steps(scheme, segments, substeps)
-    else:
-        steps = constant_steps(scheme, segments)
-    return save_s, _walk(jnp.asarray(p0, float), steps)[keep]
+    path = _follow(jnp.asarray(p0, float), propagators(scheme, segments, substeps))
+    return save_s, path[keep]
 
 
 @jax.jit
-def _walk(p0, steps):
+def _follow(start, steps):
     def advance(p, step):
         p = p @ step
         return p, p
 
-    return jnp.concatenate([p0[None], jax.lax.scan(advance, p0, steps)[1]])
+    return jnp.concatenate([start[None], jax.lax.scan(advance, start, steps)[1]])
 
 
-def constant_steps(scheme, segments):
-    """Propagator of every window [window, state, state], each distinct one computed once."""
-    length = np.round(segments.length_s, 15)
+def propagators(scheme, segments, substeps: int):
+    """Propagator of every window [window, state, state], each distinct constant one computed once."""
+    names, length = segments.ligands, np.round(segments.length_s, 15)
+    traced = isinstance(segments.bound, jax.core.Tracer)
+    most = None if traced else squarings_for(scheme, dict(zip(names, segments.bound.max(axis=0), strict=True)),
+                                             length.max() / (substeps if segments.smooth else 1))
+    if segments.smooth:
+        return _smooth_steps(scheme, names, tuple(segments.decay_ligand.tolist()), substeps, most,
+                             tuple(jnp.asarray(x) for x in (segments.level, segments.slope, segments.amplitude,
+                                                            segments.length_s)), jnp.asarray(segments.tau_s))
     if isinstance(segments.level, jax.core.Tracer):
-        return _constant(scheme, segments.ligands, segments.level, jnp.asarray(length))
+        return _constant_steps(scheme, names, most, segments.level, length)
     distinct, which = np.unique(np.column_stack([segments.level, length]), axis=0, return_inverse=True)
-    # padded to few sizes, so that another save grid or drive seldom compiles anew
-    spare = max(16, 1 << int(np.ceil(np.log2(len(distinct))))) - len(distinct)
-    padded = jnp.asarray(np.pad(distinct, ((0, spare), (0, 0)), mode="edge"))
-    return _constant(scheme, segments.ligands, padded[:, :-1], padded[:, -1])[which.reshape(-1)]
+    return _constant_steps(scheme, names, most, distinct[:, :-1], distinct[:, -1])[which.reshape(-1)]
 
 
 @eqx.filter_jit
-def _constant(scheme, ligands, level, length):
-    return jax.lax.map(lambda at: propagator(_generator(scheme, ligands, at[0]), at[1]), (level, length))
-
-
-def smooth_steps(scheme, segments, substeps: int):
-    """Propagators of windows whose concentrations change, by fourth-order commutator-free Magnus."""
-    curves = (segments.level, segments.slope, segments.amplitude, segments.length_s)
-    owners = tuple(int(k) for k in segments.decay_ligand)
-    return _smooth(scheme, segments.ligands, owners, jnp.asarray(segments.tau_s), substeps,
-                   tuple(jnp.asarray(c) for c in curves))
+def _constant_steps(scheme, ligands, most, level, length):
+    return jax.lax.map(lambda a: propagator(_generator(scheme, ligands, a[0]), a[1], most=most),
+                       (jnp.asarray(level, float), jnp.asarray(length, float)))
 
 
 @eqx.filter_jit
-def _smooth(scheme, ligands, owners: tuple, tau_s, substeps: int, curves):
-    def window(at):
-        level, slope, amplitude, length = at
+def _smooth_steps(scheme, ligands, owners, substeps: int, most, windows, tau_s):
+    """Windows whose concentrations change, by the fourth-order scheme of `magnus_step`."""
+
+    def window(level, slope, amplitude, length):
+        def generator(t):
+            curve = level + slope * t
+            for k, owner in enumerate(owners):
+                curve = curve.at[owner].add(amplitude[k] * jnp.exp(-t / tau_s[k]))
+            return _generator(scheme, ligands, curve)
+
         h = length / substeps
 
-        def generator_at(t):
-            conc = level + slope * t
-            for k, owner in enumerate(owners):
-                conc = conc.at[owner].add(amplitude[k] * jnp.exp(-t / tau_s[k]))
-            return _generator(scheme, ligands, conc)
+        def part(total, k):
+            return total @ magnus_step(generator, k * h, h, most=most), None
 
-        def sub(total, k):
-            return total @ magnus_step(generator_at, k * h, h), None
+        return jax.lax.scan(part, jnp.eye(scheme.n_states), jnp.arange(substeps))[0]
 
-        return jax.lax.scan(sub, jnp.eye(scheme.n_states), jnp.arange(substeps))[0]
-
-    return jax.lax.map(window, curves)
+    return jax.lax.map(lambda a: window(*a), windows)
 
 
 def _generator(scheme, ligands, conc):

@@ -1,5 +1,7 @@
 """Inhibitory conductance of model neurons from their individual GABA-A receptors."""
 
+from functools import reduce
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -8,7 +10,7 @@ import numpy as np
 from gabatone.kernels.drive.ligand import Decay, Tonic
 from gabatone.kernels.drive.segments import Segments, compile_drive
 from gabatone.kernels.engine.channels import Channels, count_events, start_tables
-from gabatone.kernels.engine.master import smooth_steps
+from gabatone.kernels.engine.master import propagators
 from gabatone.kernels.engine.paths import Job, Shape, Windows, rate_tables
 from gabatone.kernels.neuron.release import (
     TRANSIENT_AGES,
@@ -17,6 +19,7 @@ from gabatone.kernels.neuron.release import (
     open_conductance_S,
     release_steps,
     transient,
+    transient_squarings,
 )
 from gabatone.kernels.receptor.spectral import propagator
 
@@ -66,9 +69,9 @@ def phasic_conductance_S(key, inhibition: Inhibition, steroid_M: dict, n_neurons
 
 
 @eqx.filter_jit
-def _law(inhibition: Inhibition, ligands, levels):
+def _law(inhibition: Inhibition, ligands, levels, most):
     steroid = dict(zip(ligands, levels, strict=True))
-    return law_before_release(inhibition, steroid, transient(inhibition, steroid)[0])
+    return law_before_release(inhibition, steroid, transient(inhibition, steroid, most)[0])
 
 
 def _start_law(inhibition, ligands, levels):
@@ -76,7 +79,8 @@ def _start_law(inhibition, ligands, levels):
     steroid = dict(zip(ligands, levels, strict=True))
     if inhibition.release_rate_Hz == 0:
         return inhibition.synaptic.steady_state({"GABA": inhibition.ambient_M, **steroid})
-    return np.maximum(np.asarray(_law(inhibition, ligands, levels)), 0.0)
+    most = transient_squarings(inhibition, steroid)
+    return np.maximum(np.asarray(_law(inhibition, ligands, jnp.asarray(levels, float), most)), 0.0)
 
 
 def _release_windows(inhibition, steroid_M, releases, n_steps, step_s):
@@ -143,12 +147,10 @@ def _mean_phasic(inhibition, steroid_M, p0, releases, n_neurons, n_steps, step_s
     drive = Decay(inhibition.cleft_peak_M, inhibition.cleft_decay_s) + Tonic(inhibition.ambient_M)
     for name, value in steroid_M.items():
         drive = drive + Tonic(value, name)
-    transient = smooth_steps(scheme, compile_drive(drive, scheme.ligand_names, ages * step_s,
-                                                   cuts_s=np.arange(1, ages) * step_s), 4)
-    edges = compile_drive(drive, scheme.ligand_names, ages * step_s, cuts_s=np.arange(1, ages) * step_s).edge_s
-    into = np.minimum((edges[:-1] + 1e-12) // step_s, ages - 1).astype(int)
-    steps = [np.linalg.multi_dot([np.eye(scheme.n_states), *np.asarray(transient[into == a]), np.eye(scheme.n_states)])
-             for a in range(ages)]
+    segments = compile_drive(drive, scheme.ligand_names, ages * step_s, cuts_s=np.arange(1, ages) * step_s)
+    pieces = np.asarray(propagators(scheme, segments, 4))
+    into = np.minimum((segments.edge_s[:-1] + 1e-12) // step_s, ages - 1).astype(int)
+    steps = [reduce(np.matmul, pieces[into == a]) for a in range(ages)]
     rest = propagator(scheme.generator({"GABA": inhibition.ambient_M, **steroid_M}), step_s)
     lane, age = _active(releases, ages, n_steps)
     open_mask = np.flatnonzero(scheme.is_open)

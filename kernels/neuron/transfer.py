@@ -26,6 +26,7 @@ from gabatone.kernels.neuron.release import (
     law_before_release,
     open_conductance_S,
     transient,
+    transient_squarings,
 )
 from gabatone.kernels.neuron.synapse import (
     phasic_conductance_S,
@@ -33,8 +34,8 @@ from gabatone.kernels.neuron.synapse import (
 )
 
 _SCALE_NM = 20.0  # where the concentration axis turns from linear to logarithmic; a matter of spacing only
-_KNOTS = 48
-_DEGREE = 4
+_KNOTS = 32
+_DEGREE = 5
 
 
 class Potentiation(eqx.Module):
@@ -109,13 +110,15 @@ def potentiate(inhibition: Inhibition, ligand: str, conc_M) -> Potentiation:
     """
     conc_M = np.asarray(conc_M, float)
     require("conc_M", conc_M, least=0.0)
-    tonic, phasic, charge = (np.asarray(x) for x in _means(inhibition, ligand, conc_M))
+    tonic, phasic, charge = (np.asarray(x) for x in _means(inhibition, ligand, conc_M,
+                                                                transient_squarings(inhibition, {ligand: conc_M.max()})))
     each = open_conductance_S(inhibition.synaptic) * inhibition.receptors_per_synapse
     tonic = tonic * inhibition.n_extrasynaptic * open_conductance_S(inhibition.extrasynaptic)
     return Potentiation(conc_M, tonic, phasic * each * inhibition.n_synapses, charge * each)
 
 
-def _means(inhibition: Inhibition, ligand: str, conc_M):
+@eqx.filter_jit
+def _means(inhibition: Inhibition, ligand: str, conc_M, most: int | None):
     synaptic, extrasynaptic = inhibition.synaptic, inhibition.extrasynaptic
     rate, length = inhibition.release_rate_Hz, TRANSIENT_AGES[-1] * inhibition.cleft_decay_s
     open_mask = jnp.asarray(synaptic.is_open, float)
@@ -124,14 +127,14 @@ def _means(inhibition: Inhibition, ligand: str, conc_M):
         conc = {"GABA": inhibition.ambient_M, ligand: c}
         tonic = extrasynaptic.open_probability(extrasynaptic.steady_state(conc))
         waiting, rest = synaptic.generator(conc), synaptic.steady_state(conc)
-        through, seconds_open = transient(inhibition, {ligand: c})
+        through, seconds_open = transient(inhibition, {ligand: c}, most)
         before = law_before_release(inhibition, {ligand: c}, through)
         phasic = (1 - rate * length) * before @ open_mask + rate * before @ seconds_open
         after = rest @ through
         tail = -jnp.linalg.solve((waiting - rest[None, :]).T, after - rest) @ open_mask
         return tonic, phasic, rest @ (seconds_open - open_mask * length) + tail
 
-    return jax.jit(lambda c: jax.lax.map(level, c))(conc_M)
+    return jax.lax.map(level, jnp.asarray(conc_M))
 
 
 def tabulate_firing(key, inhibition: Inhibition, population: Population, ligand: str, conc_M, *, duration_s: float,
@@ -167,30 +170,27 @@ def build_transfer(inhibition: Inhibition, ligand: str, untreated_M: float, tabl
     Raises
     ------
     Failure
-        ``silent_neurons`` if the untreated neurons hardly fire, ``transfer_not_monotone`` if
-        smoothed firing rises anywhere with steroid.
+        ``silent_neurons`` if the untreated neurons hardly fire, ``transfer_fit`` if no smooth
+        fall of firing with inhibition fits what was simulated.
     """
     top = float(table.conc_M.max())
     knots = np.linspace(0.0, np.log1p(top * 1e9 / _SCALE_NM), _KNOTS)
-    exact = potentiate(inhibition, ligand, np.append(_SCALE_NM * 1e-9 * np.expm1(knots), [untreated_M, *table.conc_M]))
+    exact = potentiate(inhibition, ligand, np.append(_SCALE_NM * 1e-9 * np.expm1(knots), table.conc_M))
     log_S = np.log(exact.total_S)
     spline = CubicSpline(knots, log_S[:_KNOTS])
-    untreated = log_S[_KNOTS]
+    untreated = float(spline(np.log1p(untreated_M * 1e9 / _SCALE_NM)))
     if table.spikes.max() < 50:
         raise Failure("silent_neurons", f"only {table.spikes.max():.0f} spikes in {table.neuron_seconds:g} "
                       "neuron-seconds; raise the excitatory drive, or simulate more neurons for longer")
-    coefficients = _poisson_fit(log_S[_KNOTS + 1:] - untreated, table.spikes)
-    transfer = Transfer(knots, spline.c, coefficients, untreated)
-    grid = np.linspace(0, top * 1e9, 2000)
-    rise = float(np.diff(np.asarray(transfer(grid))).max())
-    if rise > 1e-6:
-        raise Failure("transfer_not_monotone", f"smoothed firing rises by {rise:.3g} between two steroid levels; "
-                      "likely cause: too few spikes. Simulate more neurons, or for longer")
-    return transfer
+    coefficients = _poisson_fit(log_S[_KNOTS:] - untreated, table.spikes)
+    return Transfer(knots, spline.c, coefficients, untreated)
 
 
 def _poisson_fit(d: np.ndarray, spikes: np.ndarray) -> np.ndarray:
-    """Coefficients a >= 0 of ``log rate = b - sum_k a_k d^(k+1)`` by Poisson maximum likelihood."""
+    """Coefficients a of ``log rate = b - sum_k a_k d^(k+1)`` by Poisson maximum likelihood.
+
+    Where few spikes let the free fit rise again with inhibition, every a is held at 0 or more.
+    """
     columns = np.stack([np.ones_like(d)] + [-(d ** (k + 1)) for k in range(_DEGREE)], axis=1)
     scale = spikes.sum()
 
@@ -200,9 +200,13 @@ def _poisson_fit(d: np.ndarray, spikes: np.ndarray) -> np.ndarray:
         return (mean - spikes * log_mean).sum() / scale, columns.T @ (mean - spikes) / scale
 
     start = np.append(np.log(spikes.max()), np.full(_DEGREE, 0.3))
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(None, None)] + [(0, None)] * _DEGREE,
-                     options={"maxiter": 5000, "ftol": 1e-15, "gtol": 1e-10})
-    if not np.isfinite(found.fun):
-        raise Failure("transfer_fit", f"the regression of firing on inhibition failed for spikes {spikes.tolist()}; "
-                      "likely cause: too few spikes. Simulate more neurons, or for longer")
-    return found.x[1:]
+    powers = np.arange(1, _DEGREE + 1)
+    span = np.linspace(d.min(), d.max(), 500)[:, None]
+    for least in (None, 0.0):
+        found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(None, None)] + [(least, None)] * _DEGREE,
+                         options={"maxiter": 20_000, "maxfun": 40_000, "ftol": 1e-16, "gtol": 1e-9})
+        slope = (found.x[1:] * powers * span ** (powers - 1)).sum(axis=1)
+        if np.isfinite(found.fun) and slope.min() > 0:
+            return found.x[1:]
+    raise Failure("transfer_fit", f"no smooth fall of firing with inhibition fits spikes {spikes.tolist()}; "
+                  "likely cause: too few spikes. Simulate more neurons, or for longer")

@@ -60,19 +60,20 @@ def _eliminate(generator):
     return weight / weight.sum()
 
 
-def propagator(generator, dt_s) -> Float[Array, "state state"]:
+def propagator(generator, dt_s, *, most: int | None = None) -> Float[Array, "state state"]:
     """``P = expm(Q dt)``: ``P[i, j]`` is the chance of being in j a time `dt_s` after i.
 
     Uniformisation (Jensen 1953) of a short step, ``exp(-a) sum a^k/k! (I + Q/L)^k`` with
     ``a = L h <= 1/2``, squared up to `dt_s`. Every term is non-negative, so small
-    probabilities keep their relative accuracy in float32 as in float64.
+    probabilities keep their relative accuracy in float32 as in float64. `most` bounds the
+    number of squarings (see `squarings_for`) where the generator is traced.
     """
     generator = jnp.asarray(generator)
     eye = jnp.eye(generator.shape[0], dtype=generator.dtype)
     # the result does not depend on the speed of the uniformised clock, so neither does its gradient
     fastest = jnp.maximum(-jnp.diagonal(generator).min(), jnp.finfo(generator.dtype).tiny)
     fastest = jax.lax.stop_gradient(fastest)
-    squarings = _squarings(fastest * dt_s)
+    squarings = _squarings(fastest * dt_s, _MOST_SQUARINGS if most is None else most)
     a = fastest * dt_s / 2.0**squarings
     jump = eye + generator / fastest
     # rounding below 0 is cut off in the value only: at a rate of 0 the gradient is still that of the rate
@@ -91,33 +92,44 @@ def propagator(generator, dt_s) -> Float[Array, "state state"]:
         twice = twice / twice.sum(axis=1, keepdims=True)
         return jnp.where(k < squarings, twice, step)
 
-    most = squarings if isinstance(squarings, int) else _MOST_SQUARINGS
-    return jax.lax.fori_loop(0, most, square, short)
+    loops = squarings if isinstance(squarings, int) else _MOST_SQUARINGS if most is None else most
+    return jax.lax.fori_loop(0, loops, square, short)
 
 
-def magnus_step(generator_at, t_s, dt_s) -> Float[Array, "state state"]:
+def magnus_step(generator_at, t_s, dt_s, *, most: int | None = None) -> Float[Array, "state state"]:
     """Propagator from `t_s` over `dt_s` of a generator that changes in time, fourth order.
 
     Commutator-free Magnus scheme with two exponentials (Blanes & Moan 2006, Appl Numer Math
-    56:1519); `generator_at` maps a time to Q.
+    56:1519); `generator_at` maps a time to Q, `most` is that of `propagator`.
     """
     q = [generator_at(t_s + g * dt_s) for g in _GAUSS]
-    first = propagator(_WEIGHT[0] * q[0] + _WEIGHT[1] * q[1], dt_s)
-    second = propagator(_WEIGHT[1] * q[0] + _WEIGHT[0] * q[1], dt_s)
+    first = propagator(_WEIGHT[0] * q[0] + _WEIGHT[1] * q[1], dt_s, most=most)
+    second = propagator(_WEIGHT[1] * q[0] + _WEIGHT[0] * q[1], dt_s, most=most)
     return first @ second
 
 
-def _squarings(reach):
+def squarings_for(scheme, conc_M: dict, dt_s: float) -> int | None:
+    """Squarings that `propagator` can need up to `dt_s` at concentrations up to `conc_M`; None if unknown."""
+    generator = scheme.generator(conc_M)
+    if isinstance(generator, jax.core.Tracer):
+        return None
+    return _squarings(-float(np.asarray(generator).diagonal().min()) * dt_s, _MOST_SQUARINGS)
+
+
+def _squarings(reach, most: int):
     """Doublings that bring ``reach`` = (fastest rate x time) to 1/2 or less."""
     if isinstance(reach, jax.core.Tracer):
-        return jnp.clip(jnp.ceil(jnp.log2(jnp.maximum(reach, 1e-30) * 2.0)), 0, _MOST_SQUARINGS)
-    return int(np.clip(np.ceil(np.log2(max(float(reach), 1e-30) * 2.0)), 0, _MOST_SQUARINGS))
+        return jnp.clip(jnp.ceil(jnp.log2(jnp.maximum(reach, 1e-30) * 2.0)), 0, most)
+    return int(np.clip(np.ceil(np.log2(max(float(reach), 1e-30) * 2.0)), 0, most))
 
 
-def occupancy_at(p0, generator, time_s) -> Float[Array, "time state"]:
-    """Occupancy at increasing `time_s` [time] at a constant generator, from `p0` [state] at 0."""
+def occupancy_at(p0, generator, time_s, *, most: int | None = None) -> Float[Array, "time state"]:
+    """Occupancy at increasing `time_s` [time] at a constant generator, from `p0` [state] at 0.
+
+    `most` is that of `propagator`.
+    """
     gaps = jnp.diff(jnp.asarray(time_s, float), prepend=0.0)
-    steps = jax.vmap(lambda dt: propagator(generator, dt))(gaps)
+    steps = jax.vmap(lambda dt: propagator(generator, dt, most=most))(gaps)
 
     def advance(p, step):
         p = p @ step
@@ -158,11 +170,15 @@ def dose_response(scheme, conc_M, *, ligand: str = "GABA", background_M: dict | 
     during = np.append(pulse_time_s[pulse_time_s < pulse_s], pulse_s)
     after = pulse_time_s[pulse_time_s > pulse_s] - pulse_s
 
+    longest = max(np.diff(step_time_s, prepend=0).max(), np.diff(pulse_time_s, prepend=0).max())
+    top = 0.0 if isinstance(conc_M, jax.core.Tracer) else np.max(conc_M)
+    most = squarings_for(scheme, {**background, ligand: top}, longest) if top else None
+
     def one(conc):
         bound = scheme.generator({**background, ligand: conc})
-        step = occupancy_at(start, bound, step_time_s)
-        on = occupancy_at(start, bound, during)
-        pulse = jnp.concatenate([on, occupancy_at(on[-1], rest, after)])
+        step = occupancy_at(start, bound, step_time_s, most=most)
+        on = occupancy_at(start, bound, during, most=most)
+        pulse = jnp.concatenate([on, occupancy_at(on[-1], rest, after, most=most)])
         return (scheme.open_probability(step).max(), scheme.open_probability(pulse).max(),
                 scheme.open_probability(steady_state(bound)))
 

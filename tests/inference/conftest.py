@@ -66,5 +66,5 @@ def posterior(study, trials, sampler):
 @pytest.fixture(scope="session")
 def left_out(study, trials, sampler):
     return fit_leave_one_out(
-        jax.random.key(0), study, trials, warmup=WARMUP, samples=300, sampler=sampler, throw=False
+        jax.random.key(0), study, trials, warmup=WARMUP, samples=150, sampler=sampler, throw=False
     )

@@ -173,7 +173,7 @@ def test_diagnostics_see_a_stuck_and_a_shifted_chain():
 
 
 RECOVERED = ("gain", "immediate", "placebo_inpatient_iv", "sigma_trial_points", "kp_eff")
-REPLICATES = 16
+REPLICATES = 10
 
 
 @pytest.fixture(scope="module")

@@ -1,3 +1,4 @@
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -32,10 +33,14 @@ def draw(study, trials):
     return {name: jnp.asarray(value[0]) for name, value in draws.items()}
 
 
+@eqx.filter_jit
 def log_likelihood(study, trials, data, draw):
     model = substitute(seed(trial_model, jax.random.key(0)), data=draw)
     whole, trace = log_density(model, (study, trials.settings, data), {}, {})
-    return float(trace["change"]["fn"].log_prob(trace["change"]["value"]))
+    return trace["change"]["fn"].log_prob(trace["change"]["value"])
+
+
+means = eqx.filter_jit(mean_change)
 
 
 def test_design_follows_the_table(trials, data, study):
@@ -72,19 +77,22 @@ def test_covariance_has_the_stated_parts(trials, data, draw):
 
 def test_likelihood_is_the_multivariate_normal_it_claims(study, trials, data, draw):
     sampling, residual = covariances(draw, data)
-    mean = mean_change(draw, study, trials.settings, data)
+    mean = means(draw, study, trials.settings, data)
     theirs = stats.multivariate_normal(mean, sampling + residual).logpdf(data.observed)
-    scored = _with_scores(study, draw)
+    scored = _with_scores(study, data, draw)
     np.testing.assert_allclose(log_likelihood(study, trials, data, scored), theirs, rtol=1e-9)
 
 
-def _with_scores(study, draw):
-    """Half-normal parameters as the scores under which the model samples them."""
+def _with_scores(study, data, draw):
+    """Parameters with a bound as the scores under which the model samples them."""
     out = dict(draw)
     for name, prior in study.prior.items():
         if prior.family == "halfnormal":
             half = stats.halfnorm.cdf(np.asarray(draw[name]) / prior.spread)
             out[name + "_score"] = jnp.asarray(stats.norm.ppf(half))
+    low = stats.norm.cdf((data.latent_low - data.latent_loc) / data.latent_scale)
+    share = stats.norm.cdf((draw["baseline_latent"] - data.latent_loc) / data.latent_scale)
+    out["baseline_latent_score"] = jnp.asarray(stats.norm.ppf((share - low) / (1 - low)))
     return out
 
 
@@ -99,18 +107,16 @@ def test_half_normal_parameters_follow_their_prior(study, trials):
     assert_pvalue(p, "half-normal priors")
 
 
-def test_masked_rows_give_no_information(study, trials, draw):
+def test_masked_rows_give_no_information(study, trials, data, draw):
     without = design(study, trials, "202A")
     moved = jnp.where(jnp.asarray(without.mask), without.observed, without.observed + 30.0)
-    import equinox as eqx
-
     other = eqx.tree_at(lambda d: d.observed, without, np.asarray(moved))
-    scored = _with_scores(study, draw)
+    scored = _with_scores(study, data, draw)
     same = [log_likelihood(study, trials, d, scored) for d in (without, other)]
     assert same[0] == same[1]
     keep = np.asarray(without.mask)
     sampling, residual = covariances(draw, without)
-    mean = np.asarray(mean_change(draw, study, trials.settings, without))
+    mean = np.asarray(means(draw, study, trials.settings, without))
     small = np.asarray(sampling + residual)[keep][:, keep]
     theirs = stats.multivariate_normal(mean[keep], small).logpdf(without.observed[keep])
     constant = -0.5 * np.log(2 * np.pi) * (~keep).sum()
@@ -124,10 +130,10 @@ def test_inferred_times_leave_by_the_same_mask(study):
 
 
 def test_curves_pass_through_the_visits(study, trials, data, draw):
-    whole = curves(draw, study, trials.settings, data)
+    whole = eqx.filter_jit(curves)(draw, study, trials.settings, data)
     at = np.asarray(data.visit_grid)[data.visit]
     np.testing.assert_allclose(
-        np.asarray(whole)[data.arm, at], mean_change(draw, study, trials.settings, data), rtol=1e-12
+        np.asarray(whole)[data.arm, at], means(draw, study, trials.settings, data), rtol=1e-12
     )
 
 
@@ -146,7 +152,7 @@ def test_gradient_of_the_posterior_is_finite(study, trials, data):
 
     model = lambda d: trial_model(study, trials.settings, d)  # noqa: E731
     start = prior_medians(study, trials.settings, data)
-    z = unconstrain_fn(seed(model, jax.random.key(0)), (data,), {}, start)
+    z = jax.jit(lambda d: unconstrain_fn(seed(model, jax.random.key(0)), (d,), {}, start))(data)
     energy = jax.jit(jax.value_and_grad(lambda z: potential_energy(model, (data,), {}, z)))
     for shift in (0.0, -4.0, 4.0):
         value, slope = energy({name: x + shift for name, x in z.items()})
