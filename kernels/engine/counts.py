@@ -38,8 +38,7 @@ class Counts(Engine):
         segments = compile_drive(request.drive, scheme.ligand_names, request.t1_s, cuts_s=request.save_s)
         keep = np.searchsorted(segments.edge_s, request.save_s)
         with jax.enable_x64(True):
-            steps = (smooth_steps(scheme, segments, self.substeps) if segments.smooth
-                     else constant_steps(scheme, segments))
+            steps = propagators(scheme, segments, self.substeps)
             path = np.asarray(deal(key, np.asarray(request.p0, np.float64), steps, n))
         return Trace(request.save_s, path[keep], scheme, n, "Counts", counts=True)
 
@@ -57,7 +56,7 @@ def deal(key, p0, steps, n):
         return moved, moved
 
     path = jax.lax.scan(advance, start, (jnp.arange(len(steps)), steps))[1]
-    return jnp.concatenate([start[None], path]).astype(jnp.int64 if jax.config.jax_enable_x64 else jnp.int32)
+    return jnp.concatenate([start[None], path]).astype(int)
 
 
 def multinomial(key, number, law):

@@ -31,7 +31,7 @@ class Master(Engine):
         time, p = occupancy_path(request.scheme, request.drive, request.t1_s, request.save_s, request.p0,
                                  self.substeps)
         spread = jax.vmap(jnp.diag)(p) - p[:, :, None] * p[:, None, :]
-        return Trace(time, p, request.scheme, request.n, "Master", counts=False, covariance=request.n * spread)
+        return Trace(time, p, request.scheme, request.n, "Master", counts=False, covariance=float(request.n) * spread)
 
 
 def occupancy_path(scheme, drive, t1_s, save_s, p0, substeps: int):

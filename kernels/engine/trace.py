@@ -35,18 +35,18 @@ class Trace(eqx.Module):
     def open_probability(self) -> Float[Array, " time"]:
         """Share of the channels that are open."""
         share = self.scheme.open_probability(self.occupancy)
-        return share / self.n if self.counts else share
+        return share / float(self.n) if self.counts else share
 
     @property
-    def open_count(self):
+    def open_count(self) -> Float[Array, " time"]:
         """Number of open channels (expected number for probabilities) [time]."""
         share = self.scheme.open_probability(self.occupancy)
-        return share if self.counts else share * self.n
+        return share if self.counts else share * float(self.n)
 
     @property
     def conductance_S(self) -> Float[Array, " time"]:
         """Summed conductance of the population, S."""
-        number = jnp.asarray(self.occupancy) * (1 if self.counts else self.n)
+        number = jnp.asarray(self.occupancy, float) * (1.0 if self.counts else float(self.n))
         return number @ jnp.asarray(self.scheme.conductance_pS, float) * 1e-12
 
     def current_pA(self, holding_mV: float, reversal_mV: float) -> Float[Array, " time"]:

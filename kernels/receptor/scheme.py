@@ -135,7 +135,7 @@ class KineticScheme(eqx.Module):
 
     def open_probability(self, occupancy) -> Float[Array, " *time"]:
         """Sum of the open states' occupancy; the last axis of `occupancy` is the state."""
-        return jnp.asarray(occupancy)[..., np.flatnonzero(self.is_open)].sum(axis=-1)
+        return jnp.asarray(occupancy, float)[..., np.flatnonzero(self.is_open)].sum(axis=-1)
 
     def initial_occupancy(self, conc_M: dict | None = None) -> Float[Array, " state"]:
         """Occupancy at t = 0 by the scheme's own rule.

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import poisson
 
+from gabatone.kernels.engine.streams import threefry
 from gabatone.kernels.errors import BadInput, Failure
 from gabatone.kernels.neuron import population as module
 from gabatone.kernels.neuron.membrane import at_rest, rate_per_s
@@ -17,7 +18,6 @@ from gabatone.kernels.neuron.population import (
     excitatory_words,
     fire,
     load_population,
-    threefry,
 )
 from helpers.statistics import assert_detects, assert_z
 
@@ -158,7 +158,7 @@ def test_threefry_known_answers():
         ((0x13198A2E, 0x03707344), (0x243F6A88, 0x85A308D3), (0xC4923A9C, 0x483DF7A0)),
     ]
     for key, counter, expected in cases:
-        got = threefry(*(tuple(jnp.uint32(x) for x in pair) for pair in (key, counter)))
+        got = threefry(jnp.array(key, jnp.uint32), *(jnp.uint32(x) for x in counter))
         assert tuple(int(x) for x in got) == expected
 
 
