@@ -68,10 +68,9 @@ def _movers_block(job: GridJob, bits, n: int, sweep: int = 20):
     moved = np.empty(n, bool)
     opened = np.empty(job.steps + 1, np.int64)
     opened[0] = now = n * int(job.is_open[job.start])
-    others = job.is_open.size - 1
     for k in range(job.steps):
         if k in (0, job.first_steps):
-            leave, keys = tables[k >= job.first_steps]
+            leave, exits = tables[k >= job.first_steps]
             bound = leave[state]
         elif k % sweep == 0:
             alive = bound.nonzero()[0]
@@ -81,9 +80,10 @@ def _movers_block(job: GridJob, bits, n: int, sweep: int = 20):
         np.less(draw, bound, out=moved)
         at = moved.nonzero()[0]
         old = state.take(at)
-        # rows of thresholds lie end to end, each lifted by its state, so one search serves all
-        key = (old.astype(np.uint64) << np.uint64(32)) | draw.take(at)
-        new = keys.searchsorted(key, side="right") - others * old
+        drawn, new = draw.take(at), np.zeros(len(at), np.int8)
+        for column in exits:
+            new += drawn >= column.take(old)
+        new = new.astype(np.intp)
         now += np.count_nonzero(job.is_open.take(new)) - np.count_nonzero(job.is_open.take(old))
         state[at] = new
         bound[at] = leave.take(new)
@@ -92,10 +92,9 @@ def _movers_block(job: GridJob, bits, n: int, sweep: int = 20):
 
 
 def _leaving(propagator: np.ndarray):
-    """Thresholds on 32 bits: `leave` [state], and the cumulative exits of all states end to end."""
+    """Thresholds on 32 bits: leaving [state], and the cumulative exits as columns [exit][state]."""
     exits = np.clip(propagator, 0.0, None)
     np.fill_diagonal(exits, 0.0)
     cumulative = np.minimum(np.round(np.cumsum(exits, axis=1) * 2.0**32), 2.0**32 - 1)
-    lift = np.arange(len(exits), dtype=np.uint64)[:, None] << np.uint64(32)
-    keys = cumulative[:, :-1].astype(np.uint64) + lift
-    return cumulative[:, -1].astype(np.uint32), keys.ravel()
+    columns = np.ascontiguousarray(cumulative.T.astype(np.uint32))
+    return columns[-1], columns[:-1]

@@ -22,16 +22,22 @@ from gabatone.experiments.numbers import cards_of
 from gabatone.experiments.scenes import currents_and_spikes, inhibition_by_level, open_probability
 from gabatone.inference.arviz_data import to_arviz
 from gabatone.inference.fit import fit, fit_leave_one_out
-from gabatone.inference.predict import compare_with_constant, new_arms, predict_arms, predict_curves, summary
+from gabatone.inference.predict import (
+    compare_with_constant,
+    new_arms,
+    predict_arms,
+    predict_curves,
+    summary,
+)
 from gabatone.inference.sampler import Sampler
 from gabatone.inference.score import score
 
 __all__ = ["CHAIN", "QUICK", "Settings", "run"]
 
 CHAIN = ("exposure", "channels", "firing_table", "neurons", "posterior", "left_out", "without_inferred_times")
-QUICK = {"receptor.shown": 5000, "neurons.number": 32, "neurons.duration": "2 s",
-         "neurons.levels": ["0 nM", "4 nM", "20 nM", "50 nM", "100 nM", "250 nM", "1000 nM"],
-         "fit.warmup": 250, "fit.samples": 300}
+QUICK = {"receptor.shown": 2000, "neurons.number": 24, "neurons.duration": "1.5 s",
+         "neurons.levels": ["0 nM", "4 nM", "20 nM", "50 nM", "100 nM", "250 nM"],
+         "fit.warmup": 200, "fit.samples": 300, "fit.chains": 2}
 
 
 def run(plan, bench) -> None:

@@ -8,7 +8,11 @@ import numpy as np
 
 from gabatone.experiments.checks import Check
 from gabatone.kernels.body.dosing import load_schedule
-from gabatone.kernels.body.pharmacokinetics import BREXANOLONE, load_brexanolone_population, plasma_ng_per_mL
+from gabatone.kernels.body.pharmacokinetics import (
+    BREXANOLONE,
+    load_brexanolone_population,
+    plasma_ng_per_mL,
+)
 
 PUBLISHED = BREXANOLONE.with_name("published_pk.csv")
 schedule = load_schedule

@@ -13,6 +13,8 @@ from gabatone.inference.model import SCORE, Design, prior_medians, trial_model
 from gabatone.inference.study import Study
 
 TARGET_ACCEPT = 0.9
+# runs once a chain: compiling it well would cost more than it saves
+_QUICKLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 BLOCK = 50
 
 
@@ -56,7 +58,7 @@ class Sampler:
             return jax.vmap(jax.vmap(one))(z)
 
         self._start, self._block, self._constrain = (
-            jax.jit(start),
+            jax.jit(start, compiler_options=_QUICKLY),
             jax.jit(block),
             jax.jit(constrain),
         )

@@ -86,9 +86,14 @@ def amounts_ug(
     require("weight_kg", weight_kg, above=0.0)
     require("time_h", time_h)
     time = _real(time_h)[:, None]
+    return _amounts(model, schedule, _real(weight_kg), time)
+
+
+@eqx.filter_jit
+def _amounts(model, schedule, weight_kg, time):
     infused_h = jnp.clip(time, schedule.start_h, schedule.stop_h) - schedule.start_h
     since_h = jnp.maximum(time - schedule.stop_h, 0.0)
-    rate = schedule.rate_ug_per_kg_h * _real(weight_kg)[..., None, None]
+    rate = schedule.rate_ug_per_kg_h * weight_kg[..., None, None]
     modes = _modes(model)
     central = peripheral = 0.0
     for speed, inside, outside in zip(modes.rate, modes.central, modes.peripheral, strict=True):

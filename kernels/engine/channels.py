@@ -9,7 +9,15 @@ import numpy as np
 
 from gabatone.kernels.bounds import require
 from gabatone.kernels.drive.segments import compile_drive
-from gabatone.kernels.engine.paths import LONGEST_WINDOW_S, Job, Shape, bisect_table, rate_tables, run_paths, window_table
+from gabatone.kernels.engine.paths import (
+    LONGEST_WINDOW_S,
+    Job,
+    Shape,
+    bisect_table,
+    rate_tables,
+    run_paths,
+    window_table,
+)
 from gabatone.kernels.engine.protocol import Engine, Request
 from gabatone.kernels.engine.streams import cumulative_thresholds, key_words
 from gabatone.kernels.engine.trace import Trace

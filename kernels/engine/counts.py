@@ -14,6 +14,7 @@ from gabatone.kernels.engine.trace import Trace
 from gabatone.kernels.errors import BadInput
 
 _MOST_CHANNELS = 2**53
+_BLOCK = 64  # steps of one compiled call, the same for every save grid
 
 
 class Counts(Engine):
@@ -39,24 +40,31 @@ class Counts(Engine):
         keep = np.searchsorted(segments.edge_s, request.save_s)
         with jax.enable_x64(True):
             steps = propagators(scheme, segments, self.substeps)
-            path = np.asarray(deal(key, np.asarray(request.p0, np.float64), steps, n))
+            path = deal(key, np.asarray(request.p0, np.float64), steps, n)
         return Trace(request.save_s, path[keep], scheme, n, "Counts", counts=True)
 
 
-@jax.jit
-def deal(key, p0, steps, n):
-    """Counts [step + 1, state] from n channels dealt by `p0` and then by each of `steps`."""
-    start_key, step_key = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
-    dtype = jnp.result_type(float)
-    start = multinomial(start_key, jnp.asarray(n, dtype)[None], jnp.asarray(p0, dtype)[None])[0]
+def deal(key, p0, steps, n: int) -> np.ndarray:
+    """Counts int64 [step + 1, state]: n channels dealt by `p0`, then by each of `steps`."""
+    n_states, length = len(p0), len(steps) + 1
+    spare = np.tile(np.eye(n_states), (-length % _BLOCK, 1, 1))
+    # the start is one more deal, from all channels in one state
+    laws = np.concatenate([np.tile(p0, (1, n_states, 1)), np.asarray(steps), spare])
+    now, path = n * np.eye(n_states)[0], []
+    for first in range(0, length, _BLOCK):
+        path.append(np.asarray(_deal_block(key, first, now, laws[first:first + _BLOCK])))
+        now = path[-1][-1]
+    return np.concatenate(path)[:length].astype(np.int64)
 
-    def advance(carry, item):
-        k, step = item
-        moved = multinomial(jax.random.fold_in(step_key, k), carry, step).sum(axis=0)
+
+@jax.jit
+def _deal_block(key, first, start, laws):
+    def advance(number, item):
+        k, law = item
+        moved = multinomial(jax.random.fold_in(key, k), number, law).sum(axis=0)
         return moved, moved
 
-    path = jax.lax.scan(advance, start, (jnp.arange(len(steps)), steps))[1]
-    return jnp.concatenate([start[None], path]).astype(int)
+    return jax.lax.scan(advance, start, (first + jnp.arange(_BLOCK), laws))[1]
 
 
 def multinomial(key, number, law):

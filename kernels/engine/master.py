@@ -13,7 +13,6 @@ from gabatone.kernels.engine.trace import Trace
 from gabatone.kernels.receptor.spectral import magnus_step, propagator, squarings_for
 
 
-
 class Master(Engine):
     """Mean occupancy by ``dp/dt = p Q(t)`` and, for independent channels, its covariance.
 

@@ -36,6 +36,7 @@ from gabatone.kernels.neuron.synapse import (
 _SCALE_NM = 20.0  # where the concentration axis turns from linear to logarithmic; a matter of spacing only
 _KNOTS = 32
 _DEGREE = 5
+_BATCH = 16
 
 
 class Potentiation(eqx.Module):
@@ -94,6 +95,7 @@ class Transfer(eqx.Module):
         a, b, c, d = (jnp.asarray(self.pieces)[k, at] for k in range(4))
         return ((a * x + b) * x + c) * x + d
 
+    @eqx.filter_jit
     def __call__(self, conc_nM) -> Float[Array, "..."]:
         """Firing relative to the untreated neuron at `conc_nM` of steroid, any shape."""
         d = self.log_conductance(conc_nM) - self.untreated_log_S
@@ -110,8 +112,11 @@ def potentiate(inhibition: Inhibition, ligand: str, conc_M) -> Potentiation:
     """
     conc_M = np.asarray(conc_M, float)
     require("conc_M", conc_M, least=0.0)
-    tonic, phasic, charge = (np.asarray(x) for x in _means(inhibition, ligand, conc_M,
-                                                                transient_squarings(inhibition, {ligand: conc_M.max()})))
+    most = transient_squarings(inhibition, {ligand: conc_M.max()})
+    # equal batches, the last one padded, so that one program serves any number of levels
+    levels = np.append(conc_M, np.zeros(-len(conc_M) % _BATCH)).reshape(-1, _BATCH)
+    means = np.concatenate([np.asarray(_means(inhibition, ligand, batch, most)) for batch in levels], axis=1)
+    tonic, phasic, charge = means[:, :len(conc_M)]
     each = open_conductance_S(inhibition.synaptic) * inhibition.receptors_per_synapse
     tonic = tonic * inhibition.n_extrasynaptic * open_conductance_S(inhibition.extrasynaptic)
     return Potentiation(conc_M, tonic, phasic * each * inhibition.n_synapses, charge * each)
@@ -134,7 +139,7 @@ def _means(inhibition: Inhibition, ligand: str, conc_M, most: int | None):
         tail = -jnp.linalg.solve((waiting - rest[None, :]).T, after - rest) @ open_mask
         return tonic, phasic, rest @ (seconds_open - open_mask * length) + tail
 
-    return jax.lax.map(level, jnp.asarray(conc_M))
+    return jnp.stack(jax.lax.map(level, jnp.asarray(conc_M)))
 
 
 def tabulate_firing(key, inhibition: Inhibition, population: Population, ligand: str, conc_M, *, duration_s: float,

@@ -3,7 +3,7 @@
 import difflib
 import math
 import tomllib
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +71,7 @@ def load_steroid(name: str = "allopregnanolone") -> Steroid:
         status=data["relative_potency_status"][name], where=data["where"])
 
 
-@lru_cache(maxsize=None)
+@cache
 def _catalogued(name: str) -> KineticScheme:
     return _build(_HERE / "schemes" / f"{name}.toml")
 

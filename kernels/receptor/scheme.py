@@ -118,16 +118,23 @@ class KineticScheme(eqx.Module):
         conc = check_concentrations(self, conc_M)
         order = ("", *self.ligand_names)
         values = [1.0, *(conc[name] for name in self.ligand_names)]
-        traced = any(isinstance(v, jax.Array) for v in values)
-        values = jnp.stack([jnp.asarray(v, float) for v in values]) if traced else np.array(values, float)
-        factor = values[np.array([order.index(name) for name in self.ligands])]
-        return jnp.exp(jnp.asarray(self.log_rate, float)) * factor
+        which = np.array([order.index(name) for name in self.ligands])
+        if any(isinstance(v, jax.core.Tracer) for v in (self.log_rate, *values)):
+            factor = jnp.stack([jnp.asarray(v, float) for v in values])[which]
+            return jnp.exp(jnp.asarray(self.log_rate, float)) * factor
+        # plain numbers stay on the host: nothing to compile
+        return jnp.asarray(np.exp(np.asarray(self.log_rate, float)) * np.array(values, float)[which], float)
 
     def generator(self, conc_M: dict) -> Float[Array, "state state"]:
         """Generator Q, 1/s, with ``Q[i, j]`` the rate i -> j and rows that sum to zero."""
-        rows, cols = np.array(self.source), np.array(self.target)
-        off = jnp.zeros((self.n_states, self.n_states)).at[rows, cols].add(self.rates(conc_M))
-        return off - jnp.diag(off.sum(axis=1))
+        rows, cols, shape = np.array(self.source), np.array(self.target), (self.n_states, self.n_states)
+        rates = self.rates(conc_M)
+        if isinstance(rates, jax.core.Tracer):
+            off = jnp.zeros(shape).at[rows, cols].add(rates)
+            return off - jnp.diag(off.sum(axis=1))
+        off = np.zeros(shape)
+        np.add.at(off, (rows, cols), np.asarray(rates, float))
+        return jnp.asarray(off - np.diag(off.sum(axis=1)), float)
 
     def steady_state(self, conc_M: dict) -> Float[Array, " state"]:
         """Stationary occupancy at constant concentrations."""

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers.schemes import write_scheme
 
 from gabatone.kernels.drive.ligand import Decay, Pulse, Tonic, Train, Waveform
 from gabatone.kernels.engine.channels import Channels
@@ -13,6 +12,7 @@ from gabatone.kernels.engine.master import Master
 from gabatone.kernels.engine.simulate import COUNTS_PAY_ABOVE, simulate
 from gabatone.kernels.errors import BadInput
 from gabatone.kernels.receptor.catalogue import load_scheme, load_steroid
+from helpers.schemes import write_scheme
 
 KEY = jax.random.key(11)
 ENGINES = [Channels(), Counts(), Master()]

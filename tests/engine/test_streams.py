@@ -3,13 +3,13 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from helpers.statistics import assert_chi2
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from jax.extend.random import threefry_2x32
 
 from gabatone.kernels.engine.streams import cumulative_thresholds, key_words, threefry, uniform
+from helpers.statistics import assert_chi2
 
 # Random123 known answers, threefry2x32 with 20 rounds: key, counter, result
 KNOWN = [

@@ -4,7 +4,6 @@ import jax
 import numpy as np
 import pytest
 import xarray as xr
-from helpers.schemes import write_scheme
 
 from gabatone.kernels.drive.ligand import Pulse
 from gabatone.kernels.engine.channels import Channels
@@ -12,6 +11,7 @@ from gabatone.kernels.engine.master import Master
 from gabatone.kernels.engine.simulate import simulate
 from gabatone.kernels.engine.trace import Trace
 from gabatone.kernels.receptor.catalogue import load_scheme
+from helpers.schemes import write_scheme
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import jax
 import numpy as np
 import pytest
-from helpers.statistics import assert_detects, assert_z
 
 from gabatone.kernels.engine.channels import Channels
 from gabatone.kernels.engine.master import Master
@@ -12,6 +11,7 @@ from gabatone.kernels.neuron.release import load_inhibition, open_conductance_S,
 from gabatone.kernels.neuron.synapse import phasic_conductance_S, tonic_conductance_S
 from gabatone.kernels.neuron.transfer import potentiate
 from gabatone.kernels.receptor.catalogue import load_scheme, load_steroid
+from helpers.statistics import assert_detects, assert_z
 
 STEROID = {"allopregnanolone": 6e-8}
 STEP = 1e-4

@@ -4,7 +4,6 @@ import re
 
 import numpy as np
 import pytest
-from helpers.schemes import write_scheme
 
 from gabatone.kernels.errors import BadInput, Failure
 from gabatone.kernels.receptor.catalogue import (
@@ -16,6 +15,7 @@ from gabatone.kernels.receptor.catalogue import (
     steroid_names,
 )
 from gabatone.kernels.receptor.summary import summarise
+from helpers.schemes import write_scheme
 
 STATES = [("C", "closed"), ("A", "closed"), ("O", "open")]
 EDGES = [("C", "A", 1e6, "GABA"), ("A", "C", 100.0), ("A", "O", 500.0), ("O", "A", 200.0)]

@@ -3,13 +3,13 @@
 import jax
 import numpy as np
 import pytest
-from helpers.curves import CURVES, DOSES_M, PULSE_TIME_S, STEP_TIME_S, columns, rows_of
 
 from gabatone.kernels.drive.ligand import Pulse, Tonic
 from gabatone.kernels.engine.master import Master
 from gabatone.kernels.engine.simulate import simulate
 from gabatone.kernels.receptor.catalogue import load_scheme, load_steroid, scheme_names
 from gabatone.kernels.receptor.spectral import dose_response
+from helpers.curves import CURVES, DOSES_M, PULSE_TIME_S, STEP_TIME_S, columns, rows_of
 
 DEFAULTS = ["default_synaptic_abg_mwc", "default_extrasynaptic_abd_mwc"]
 TOLERANCE = {True: 1e-6, False: 1e-4}

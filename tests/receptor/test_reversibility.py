@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-from helpers.law import generator
-from helpers.schemes import reversible_schemes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gabatone.kernels.receptor.catalogue import load_scheme, load_steroid, scheme_names
 from gabatone.kernels.receptor.reversibility import cycle_ratios
 from gabatone.kernels.receptor.steroid import Steroid
+from helpers.law import generator
+from helpers.schemes import reversible_schemes
 
 MIXED_CYCLES = {"default_synaptic_abg_mwc": 16, "default_extrasynaptic_abd_mwc": 14}
 

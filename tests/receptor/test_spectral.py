@@ -5,8 +5,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers.law import generator
-from helpers.schemes import reversible_schemes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import expm, null_space
@@ -14,6 +12,8 @@ from scipy.linalg import expm, null_space
 from gabatone.kernels.errors import Failure
 from gabatone.kernels.receptor.catalogue import load_scheme, load_steroid, scheme_names
 from gabatone.kernels.receptor.spectral import occupancy_at, propagator, steady_state
+from helpers.law import generator
+from helpers.schemes import reversible_schemes
 
 MM = {"GABA": 1e-3}
 compiled = jax.jit(propagator)

@@ -4,7 +4,6 @@ import equinox as eqx
 import jax
 import numpy as np
 import pytest
-from helpers.law import generator
 from scipy.linalg import expm
 
 from gabatone.kernels.drive.ligand import Pulse, Tonic
@@ -13,6 +12,7 @@ from gabatone.kernels.engine.simulate import simulate
 from gabatone.kernels.errors import BadInput
 from gabatone.kernels.receptor.catalogue import load_scheme, load_steroid
 from gabatone.kernels.receptor.reversibility import cycle_ratios
+from helpers.law import generator
 
 SYNAPTIC, EXTRASYNAPTIC = "default_synaptic_abg_mwc", "default_extrasynaptic_abd_mwc"
 NAMES = [SYNAPTIC, "jones_westbrook_1995"]
