@@ -107,9 +107,11 @@ def _report(plan, bench, tissue, trials, study, levels, exposure, traces, table,
     bench.table("parameters_without_inferred_times", pd.DataFrame(summary(bare)),
                 "The same without the 12 rows whose visit time was inferred.")
     bench.table("inhibition", pd.DataFrame(inhibition_by_level(tissue, levels)), "Mean inhibition of a neuron.")
-    bench.table("firing", pd.DataFrame(_firing(table, study, scene)), "Simulated firing against the smooth table.")
+    bench.table("firing", pd.DataFrame(_firing(table, study)), "Simulated firing against the smooth table.")
     bench.table("against_constant", pd.DataFrame(compare_with_constant(left_out, study, trials)),
                 "Error of left-out drug-placebo contrasts (points): ours, and a constant effect of -4 points.")
+    bench.table("free_drug_extreme", pd.DataFrame(_free_drug(plan, posterior, study, trials)),
+                "Fitted change (points) at the last inpatient visit, and if only unbound drug reached the receptors.")
     bench.trace("exposure", exposure)
     bench.trace("open_probability", traces)
     bench.trace("neurons", scene)
@@ -127,7 +129,18 @@ def _entries(entries) -> list[Check]:
     return [Check(**{k: v for k, v in entry.items() if k != "verdict"}) for entry in entries]
 
 
-def _firing(table, study, scene) -> dict:
+def _free_drug(plan, posterior, study, trials) -> dict:
+    """Change at 60 h as fitted and with the unbound fraction in place of Kp_eff, without residuals."""
+    draws, rows = thin(posterior.draws, 200), [i for i, row in enumerate(trials.rows) if row.time_h == 60.0]
+    unbound = exposure_numbers(plan.settings.exposure)["unbound_fraction"]
+    free = {**draws, "kp_eff": np.full_like(draws["kp_eff"], unbound)}
+    changes = [structural(d, study, trials)[:, rows].mean(axis=0) for d in (draws, free)]
+    return {"trial": [trials.rows[i].trial for i in rows], "arm": [trials.rows[i].arm for i in rows],
+            "observed": [trials.rows[i].observed for i in rows], "kp_eff_total": changes[0],
+            "unbound_only": changes[1]}
+
+
+def _firing(table, study) -> dict:
     smooth = np.asarray(study.transfer(table.conc_M * 1e9))
     rate = table.rate_Hz
     untreated = float(rate @ smooth / (smooth @ smooth))
@@ -137,15 +150,15 @@ def _firing(table, study, scene) -> dict:
 
 
 def _pages(plan, bench, trials, study, curves, levels, exposure, traces, table, scene, arms, posterior) -> None:
-    firing = _firing(table, study, scene)
-    bench.figure("chain", figures.chain(exposure, traces, scene, firing, curves, arms),
+    firing = _firing(table, study)
+    bench.figure("chain", figures.chain(exposure, traces, scene, firing, study.transfer, curves, arms),
                  "From dose to score in one run: plasma, open probability, current, firing, HAM-D-17.")
     bench.figure("exposure", figures.exposure(exposure, shown_schedule(plan.settings.dose)),
                  "Infusion rate, total plasma, effect site, and the free-drug extreme.")
     bench.figure("open_probability", figures.open_probability(traces),
                  "Individual channels (coloured) over the exact mean (black).")
     bench.figure("currents", figures.currents(scene), "Current of one neuron held at -60 mV.")
-    bench.figure("firing", figures.firing(scene, firing), "Voltage of one neuron, and firing against steroid.")
+    bench.figure("firing", figures.firing(scene, firing, study.transfer), "Voltage of one neuron, and firing against steroid.")
     bench.figure("arms", figures.arms(curves, arms), "HAM-D-17 change: posterior, published means with 95 % intervals, "
                  "and the interval for a new arm.")
     free = f"{levels['free-drug extreme'] * 1e9:.1f} nM"
@@ -164,7 +177,7 @@ def _pages(plan, bench, trials, study, curves, levels, exposure, traces, table, 
                   f"{rates[2]:.1f} Hz at the free-drug extreme.", ["currents", "firing"], ["firing"])
     bench.section("Trials", f"Fitted to {int(trials.in_fit.sum())} arm means; {posterior.divergences} divergent "
                   "transitions. The narrow band is for each arm given its own data, the wide one for a new arm of a "
-                  "trial that gave none.", ["arms"], ["arms", "against_constant"])
+                  "trial that gave none.", ["arms"], ["arms", "free_drug_extreme", "against_constant"])
     bench.section("Parameters", _quality(posterior), (), ["parameters", "parameters_without_inferred_times"])
 
 

@@ -1,5 +1,6 @@
 """The command ``gabatone``. Exit codes: 0 done, 1 a run failed, 2 bad input, 130 interrupted."""
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -48,6 +49,14 @@ def main(arguments=None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         complain("interrupted")
         return 130
+    except Exception as error:
+        if os.environ.get("GABATONE_TRACEBACK"):
+            raise
+        complain(
+            f"internal_error: {type(error).__name__}: {' '.join(str(error).split())[:300]}. "
+            "This is a defect of gabatone; set GABATONE_TRACEBACK=1 for the trace to report."
+        )
+        return 1
 
 
 def _complain_usage(error) -> None:

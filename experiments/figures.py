@@ -7,17 +7,18 @@ COLOURS = {"before": "#5b6770", "plateau": "#c8442f", "free-drug extreme": "#3b7
 ARMS = {"BRX90": "#c8442f", "BRX60": "#e59a2f", "PBO": "#5b6770"}
 
 
-def chain(exposure, traces, scene, firing, curves, arms) -> Figure:
+def chain(exposure, traces, scene, firing, smooth, curves, arms) -> Figure:
     """One row of panels, each the cause of the next."""
     figure = Figure(figsize=(16, 3.6), layout="constrained")
     axes = figure.subplots(1, 5)
     _plasma(axes[0], exposure)
     _open(axes[1], traces, "extrasynaptic")
     _tonic(axes[2], scene)
-    _transfer(axes[3], firing)
+    _transfer(axes[3], firing, smooth)
     _trial(axes[4], curves, arms, "202B")
-    for axis, letter in zip(axes, "ABCDE", strict=True):
-        axis.set_title(letter, loc="left", fontweight="bold")
+    titles = ("dose to plasma", "plasma to channels", "channels to current", "current to firing", "firing to score (202B)")
+    for axis, title in zip(axes, titles, strict=True):
+        axis.set_title(title)
     return figure
 
 
@@ -30,7 +31,8 @@ def exposure(data, schedule) -> Figure:
                zip(schedule.start_h, schedule.stop_h, schedule.rate_ug_per_kg_h, strict=True))
     top.step(time, rate, where="post", color="black")
     top.set_ylabel("ug/kg/h")
-    bottom.plot(time, data["shown_effect_site_nM"], color=COLOURS["plateau"], label="effect site (Kp_eff x total + pool)")
+    bottom.plot(time, data["shown_effect_site_nM"], color=COLOURS["plateau"], label="effect site (Kp_eff x total + pool)",
+                lw=2)
     bottom.plot(time, data["shown_free_nM"], color=COLOURS["free-drug extreme"], label="unbound drug only")
     bottom.set(xlabel="time since start of infusion (h)", ylabel="nM", yscale="log", ylim=(0.05, None))
     right = bottom.secondary_yaxis("right", functions=(lambda x: x * 0.3185, lambda x: x / 0.3185))
@@ -45,7 +47,6 @@ def open_probability(traces) -> Figure:
     for axis, name in zip(figure.subplots(1, 2), ("synaptic", "extrasynaptic"), strict=True):
         _open(axis, traces, name)
         axis.set_title(f"{name}, {traces.attrs['n_channels']} channels")
-        axis.legend()
     return figure
 
 
@@ -66,7 +67,7 @@ def currents(scene) -> Figure:
     return figure
 
 
-def firing(scene, table) -> Figure:
+def firing(scene, table, smooth) -> Figure:
     """Voltage of one neuron at each level, and relative firing against steroid."""
     figure = Figure(figsize=(11, 5), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=(3, 2))
@@ -76,7 +77,7 @@ def firing(scene, table) -> Figure:
         axis.plot(time, scene["voltage_mV"].sel(level=level)[0], color=COLOURS[level], lw=0.5)
         axis.set(title=f"{level}: {float(scene['rate_Hz'].sel(level=level).mean()):.1f} Hz", ylabel="mV")
     axes[-1].set_xlabel("time (s)")
-    _transfer(right.subplots(), table)
+    _transfer(right.subplots(), table, smooth)
     return figure
 
 
@@ -101,6 +102,7 @@ def _open(axis, traces, name):
         one, time = traces.sel(level=level), traces[f"{name}_time_s"].values * 1e3
         axis.plot(time, one[f"{name}_channels"], color=COLOURS[level], lw=0.7, alpha=0.8, label=level)
         axis.plot(time, one[f"{name}_master"], color="black", lw=0.8)
+    axis.legend()
     axis.set(xlabel="time (ms)", ylabel=f"{name} open probability", ylim=(0, None))
 
 
@@ -109,16 +111,18 @@ def _tonic(axis, scene):
     late = time >= time[-1] - 0.5
     for level in scene["level"].values:
         one = scene.sel(level=level)
-        axis.plot(time[late] * 1e3, (one["tonic_pA"] + one["phasic_pA"])[late], color=COLOURS[level], lw=0.5)
-    axis.set(xlabel="time (ms)", ylabel="GABA-A current at -60 mV (pA)")
+        axis.plot(time[late] * 1e3, (one["tonic_pA"] + one["phasic_pA"])[late], color=COLOURS[level], lw=0.5,
+                  label=level)
+    axis.legend()
+    axis.set(xlabel="time (ms)", ylabel="GABA-A current at -60 mV (pA)", ylim=(0, None))
 
 
-def _transfer(axis, table):
-    level = np.asarray(table["steroid_nM"])
-    axis.plot(level, table["relative_rate"], "o", color="black", label="simulated neurons")
-    axis.plot(level, table["smooth_table"], color=COLOURS["plateau"], label="smooth table")
-    axis.set(xlabel="steroid at the receptor (nM)", ylabel="firing relative to untreated", ylim=(0, None))
-    axis.set_xscale("symlog", linthresh=10)
+def _transfer(axis, table, smooth):
+    axis.plot(table["steroid_nM"], table["relative_rate"], "o", color="black", label="simulated neurons")
+    fine = np.linspace(0, 400, 400)
+    axis.plot(fine, smooth(fine), color=COLOURS["plateau"], label="smooth table")
+    axis.set(xlabel="steroid at the receptor (nM)", ylabel="firing relative to untreated", ylim=(0, None),
+             xlim=(-10, 400))
     axis.legend()
 
 
@@ -128,7 +132,7 @@ def _trial(axis, curves, table, trial):
         mine = [row for row in rows if (row["trial"], row["arm"]) == (trial, arm)]
         if not mine:
             continue
-        curve, time = curves[f"{trial} {arm}"], np.maximum(curves["time_h"], 1.0)
+        curve, time = curves[f"{trial} {arm}"], np.maximum(curves["time_h"], 0.5)
         axis.plot(time, curve["mean"], color=colour, label=arm)
         axis.fill_between(time, curve["lo95"], curve["hi95"], color=colour, alpha=0.15, lw=0)
         # arms stand a little apart, or their bars would hide each other
@@ -137,5 +141,5 @@ def _trial(axis, curves, table, trial):
         axis.errorbar(hours, observed, 1.96 * np.array([row["se"] for row in mine]), fmt="o", color=colour, ms=4)
         axis.vlines(hours, [r["new_arm_lo95"] for r in mine], [r["new_arm_hi95"] for r in mine], color=colour,
                     lw=0.6, ls=":")
-    axis.set(title=trial, xlabel="time since start of infusion (h)", ylabel="HAM-D-17 change (points)", xscale="log")
+    axis.set(title=trial, xlabel="time since start of infusion (h)", ylabel="HAM-D-17 change (points)", xscale="log", xlim=(1, 1000))
     axis.legend()

@@ -1,5 +1,6 @@
 """`Master`: exact mean and covariance from the master equation, differentiable."""
 
+from functools import partial
 from typing import ClassVar
 
 import equinox as eqx
@@ -10,15 +11,20 @@ import numpy as np
 from gabatone.kernels.drive.segments import compile_drive
 from gabatone.kernels.engine.protocol import Engine, Request
 from gabatone.kernels.engine.trace import Trace
+from gabatone.kernels.errors import Failure
 from gabatone.kernels.receptor.spectral import magnus_step, propagator, squarings_for
+
+_TOLERANCE = 1e-8  # how far a transition probability may still move when the parts of a window are halved
+_MOST_PARTS = 1 << 18
 
 
 class Master(Engine):
     """Mean occupancy by ``dp/dt = p Q(t)`` and, for independent channels, its covariance.
 
     Constant windows use ``expm``; where a concentration changes inside a window the step is
-    the commutator-free fourth-order Magnus scheme (Blanes & Moan 2006) on `substeps` parts.
-    Gradients flow to rates and concentrations.
+    the commutator-free fourth-order Magnus scheme (Blanes & Moan 2006) on `substeps` parts or
+    as many more as it takes to converge. Gradients flow to rates and concentrations; values
+    that are being differentiated get `substeps` parts as they are.
     """
 
     substeps: int = eqx.field(static=True, default=8)
@@ -51,19 +57,43 @@ def _follow(start, steps):
 
 
 def propagators(scheme, segments, substeps: int):
-    """Propagator of every window [window, state, state], each distinct constant one computed once."""
+    """Propagator of every window [window, state, state], each distinct constant one computed once.
+
+    Raises `Failure` where a concentration changes so much in a window that no number of
+    parts converges.
+    """
     names, length = segments.ligands, np.round(segments.length_s, 15)
     traced = isinstance(segments.bound, jax.core.Tracer)
-    most = None if traced else squarings_for(scheme, dict(zip(names, segments.bound.max(axis=0), strict=True)),
-                                             length.max() / (substeps if segments.smooth else 1))
+    coarse = max(substeps // 2, 1) if segments.smooth else 1
+    top = {} if traced else dict(zip(names, segments.bound.max(axis=0), strict=True))
+    most = None if traced else squarings_for(scheme, top, length.max() / coarse)
     if segments.smooth:
-        return _smooth_steps(scheme, names, tuple(segments.decay_ligand.tolist()), substeps, most,
-                             tuple(jnp.asarray(x) for x in (segments.level, segments.slope, segments.amplitude,
-                                                            segments.length_s)), jnp.asarray(segments.tau_s))
+        curves = (segments.level, segments.slope, segments.amplitude, segments.length_s)
+        each = partial(_smooth_steps, scheme, names, tuple(segments.decay_ligand.tolist()), most,
+                       tuple(jnp.asarray(x) for x in curves), jnp.asarray(segments.tau_s))
+        return each(substeps) if most is None else _converged_steps(each, segments.edge_s, coarse)
     if isinstance(segments.level, jax.core.Tracer):
         return _constant_steps(scheme, names, most, segments.level, length)
     distinct, which = np.unique(np.column_stack([segments.level, length]), axis=0, return_inverse=True)
     return _constant_steps(scheme, names, most, distinct[:, :-1], distinct[:, -1])[which.reshape(-1)]
+
+
+def _converged_steps(each, edge_s: np.ndarray, coarse: int):
+    """Propagators from ever more parts of those windows whose entries still move."""
+    parts = np.full(len(edge_s) - 1, coarse, np.int32)
+    steps = np.asarray(each(jnp.asarray(parts)))
+    allowed = max(_TOLERANCE, 64 * np.finfo(steps.dtype).eps)
+    moving = np.ones(len(parts), bool)
+    while moving.any():
+        if parts.max() >= _MOST_PARTS:
+            k = int(np.argmax(moving))
+            raise Failure("steep_drive", f"the drive between {edge_s[k]:g} s and {edge_s[k + 1]:g} s is not resolved by "
+                          f"{parts.max()} steps; save or sample it at shorter intervals")
+        parts = np.where(moving, 2 * parts, 0).astype(np.int32)
+        finer = np.where(moving[:, None, None], np.asarray(each(jnp.asarray(parts))), steps)
+        moving = np.abs(finer - steps).max(axis=(1, 2)) > allowed
+        steps = finer
+    return jnp.asarray(steps)
 
 
 @eqx.filter_jit
@@ -73,24 +103,29 @@ def _constant_steps(scheme, ligands, most, level, length):
 
 
 @eqx.filter_jit
-def _smooth_steps(scheme, ligands, owners, substeps: int, most, windows, tau_s):
-    """Windows whose concentrations change, by the fourth-order scheme of `magnus_step`."""
+def _smooth_steps(scheme, ligands, owners, most, windows, tau_s, parts):
+    """Windows whose concentrations change, by the fourth-order scheme of `magnus_step`.
 
-    def window(level, slope, amplitude, length):
+    `parts` is one plain number, or one for each window (0 skips it).
+    """
+
+    def window(level, slope, amplitude, length, number):
         def generator(t):
             curve = level + slope * t
             for k, owner in enumerate(owners):
                 curve = curve.at[owner].add(amplitude[k] * jnp.exp(-t / tau_s[k]))
             return _generator(scheme, ligands, curve)
 
-        h = length / substeps
+        h = length / jnp.maximum(number, 1)
 
-        def part(total, k):
-            return total @ magnus_step(generator, k * h, h, most=most), None
+        def part(k, total):
+            return total @ magnus_step(generator, k * h, h, most=most)
 
-        return jax.lax.scan(part, jnp.eye(scheme.n_states), jnp.arange(substeps))[0]
+        return jax.lax.fori_loop(0, number, part, jnp.eye(scheme.n_states))
 
-    return jax.lax.map(lambda a: window(*a), windows)
+    if isinstance(parts, int):
+        return jax.lax.map(lambda a: window(*a, parts), windows)
+    return jax.lax.map(lambda a: window(*a), (*windows, parts))
 
 
 def _generator(scheme, ligands, conc):
