@@ -27,7 +27,9 @@ from gabatone.inference.predict import (
     new_arms,
     predict_arms,
     predict_curves,
+    structural,
     summary,
+    thin,
 )
 from gabatone.inference.sampler import Sampler
 from gabatone.inference.score import score

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from gabatone.kernels.drive.ligand import Decay, Pulse, Tonic, Train, Waveform
+from gabatone.kernels.engine import master
 from gabatone.kernels.engine.master import Master
 from gabatone.kernels.engine.simulate import simulate
+from gabatone.kernels.errors import Failure
 from gabatone.kernels.receptor.catalogue import load_scheme, load_steroid
 from helpers import law
 
@@ -25,10 +27,10 @@ def run(scheme, drive, time, n=1, p0=None, **settings):
 CASES = {
     "pulse": (JONES, Pulse(1e-3, 1e-3, 2e-3) + Tonic(1e-6), 1e-10),
     "train": (JONES, Train((0.0, 1e-3, 1.2e-3), 1e-3, 5e-4), 1e-10),
-    "decay": (JONES, Decay(3e-3, 2e-4, 5e-4) + Tonic(1e-6), 2e-7),
-    "waveform": (JONES, Waveform([5e-4, 1e-3, 4e-3], [0.0, 1e-3, 0.0]), 2e-7),
+    "decay": (JONES, Decay(3e-3, 2e-4, 5e-4) + Tonic(1e-6), 2e-8),
+    "waveform": (JONES, Waveform([5e-4, 1e-3, 4e-3], [0.0, 1e-3, 0.0]), 2e-8),
     "steroid pulse": (PRODUCT, Pulse(1e-3, 0.0, 1e-3) + Pulse(1e-7, 2e-3, 9.0, "allopregnanolone"), 1e-10),
-    "steroid decay": (PRODUCT, Decay(3e-3, 2e-4) + Waveform([0.0, 4e-3], [0.0, 1e-6], "allopregnanolone"), 2e-7),
+    "steroid decay": (PRODUCT, Decay(3e-3, 2e-4) + Waveform([0.0, 4e-3], [0.0, 1e-6], "allopregnanolone"), 2e-8),
 }
 
 
@@ -50,14 +52,41 @@ def test_smooth_drives_in_float32():
     np.testing.assert_allclose(found, exact, rtol=0, atol=1e-4)
 
 
-def test_substeps_converge_with_the_fourth_order():
-    # one long ramp, so that the windows do not shrink with the save times
-    drive, time = Waveform([0.0, 4e-3], [0.0, 2e-3]), np.array([4e-3])
-    exact = run(JONES, drive, time, substeps=128).occupancy
-    errors = [float(jnp.abs(run(JONES, drive, time, substeps=k).occupancy - exact).max()) for k in (4, 8, 16)]
+def test_a_fixed_number_of_parts_converges_with_the_fourth_order():
+    # one short ramp; rates that are being differentiated get as many parts as are asked for
+    drive, time = Waveform([0.0, 1e-3], [0.0, 2e-3]), np.array([1e-3])
+
+    def end(substeps):
+        def of(log_rate):
+            return run(eqx.tree_at(lambda s: s.log_rate, JONES, log_rate), drive, time, substeps=substeps).occupancy
+
+        return jax.jit(of)(JONES.log_rate)
+
+    errors = [float(jnp.abs(end(k) - end(64)).max()) for k in (2, 4, 8)]
     assert errors[2] < 1e-6
     for coarse, fine in zip(errors, errors[1:], strict=False):
-        assert 10 < coarse / fine < 40
+        assert 10 < coarse / fine < 24
+
+
+LONG = {
+    "up": Waveform([0.0, 0.5], [0.0, 1e-3]),
+    "down": Waveform([0.0, 0.5], [1e-3, 0.0]),
+    "slow decay": Decay(1e-3, 0.1),
+}
+
+
+@pytest.mark.parametrize("drive", LONG)
+def test_long_ramps_saved_once(drive):
+    # 10,000 events a second in one window of half a second: a fixed few parts would err by 1e-3 and more
+    time, start = np.array([0.5]), np.eye(7)[0]
+    expected = law.occupancy(JONES, LONG[drive], time, start)
+    np.testing.assert_allclose(run(JONES, LONG[drive], time).occupancy, expected, rtol=0, atol=2e-8)
+
+
+def test_a_drive_too_steep_is_named(monkeypatch):
+    monkeypatch.setattr(master, "_MOST_PARTS", 16)
+    with pytest.raises(Failure, match="steep_drive: the drive between 0 s and 0.5 s"):
+        run(JONES, LONG["up"], np.array([0.5]))
 
 
 def test_a_decay_against_diffrax():
@@ -70,7 +99,7 @@ def test_a_decay_against_diffrax():
     found = diffrax.diffeqsolve(
         diffrax.ODETerm(field), diffrax.Kvaerno5(), 0.0, 5e-3, 1e-7, JONES.initial_occupancy(), max_steps=100_000,
         saveat=diffrax.SaveAt(ts=time), stepsize_controller=diffrax.PIDController(rtol=1e-10, atol=1e-12))
-    np.testing.assert_allclose(run(JONES, drive, time).occupancy, found.ys, rtol=0, atol=2e-7)
+    np.testing.assert_allclose(run(JONES, drive, time).occupancy, found.ys, rtol=0, atol=2e-8)
 
 
 def test_covariance_is_that_of_independent_channels():
