@@ -1,5 +1,7 @@
 """The brexanolone experiment: one run from infusion pump to HAM-D change of the trial arms."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -36,7 +38,7 @@ from gabatone.inference.score import score
 
 __all__ = ["CHAIN", "QUICK", "Settings", "run"]
 
-CHAIN = ("exposure", "channels", "firing_table", "neurons", "posterior", "left_out", "without_inferred_times")
+CHAIN = ("exposure", "channels", "posterior", "left_out", "without_inferred_times")
 QUICK = {"receptor.shown": 2000, "neurons.number": 24, "neurons.duration": "1.5 s",
          "neurons.levels": ["0 nM", "4 nM", "20 nM", "50 nM", "100 nM", "250 nM"],
          "fit.warmup": 200, "fit.samples": 300, "fit.chains": 2}
@@ -50,10 +52,8 @@ def run(plan, bench) -> None:
     bar = bench.progress("brexanolone", len(CHAIN))
     exposure = bench.stage("exposure", lambda: _exposure(settings))
     levels = _levels(exposure, settings)
-    traces = bench.stage("channels", lambda: open_probability(stage_key(seed, "open"), tissue, levels,
-                                                              settings.receptor.shown))
-    table = bench.stage("firing_table", lambda: tabulate(stage_key(seed, "firing"), tissue, settings))
-    scene = bench.stage("neurons", lambda: _scene(seed, tissue, levels, settings))
+    seen = bench.stage("channels", lambda: _side_by_side(seed, tissue, levels, settings))
+    traces, table, scene = seen["traces"], seen["table"], seen["scene"]
     study = build_chain_study(tissue, table, trials, settings)
     fits = _fits(plan, bench, study, trials)
     bar.close()
@@ -78,6 +78,15 @@ def _levels(exposure, settings) -> dict:
     top = int(np.argmax(exposure["shown_effect_site_nM"].values))
     return {"before": pool * 1e-9, "plateau": float(exposure["shown_effect_site_nM"][top]) * 1e-9,
             "free-drug extreme": (float(exposure["shown_free_nM"][top]) + pool) * 1e-9}
+
+
+def _side_by_side(seed, tissue, levels, settings) -> dict:
+    """Receptor traces, firing table and neuron traces; in threads, since compiling uses one core each."""
+    with ThreadPoolExecutor(2) as pool:
+        table = pool.submit(tabulate, stage_key(seed, "firing"), tissue, settings)
+        traces = pool.submit(open_probability, stage_key(seed, "open"), tissue, levels, settings.receptor.shown)
+        scene = pool.submit(_scene, seed, tissue, levels, settings)
+        return {"traces": traces.result(), "table": table.result(), "scene": scene.result()}
 
 
 def _scene(seed, tissue, levels, settings) -> xr.Dataset:
