@@ -110,10 +110,18 @@ class Tissue(eqx.Module):
 def exposure_numbers(settings: ExposureSettings) -> dict:
     """Weight, Kp_eff, local pool and unbound fraction: the settings', else the cards'."""
     cards, women = read_cards(EXPOSURE_CARDS), load_brexanolone_population()
-    chosen = {"weight_kg": settings.weight, "kp_eff": settings.kp_eff, "local_pool_nM": settings.local_pool,
-              "unbound_fraction": settings.unbound_fraction}
-    defaults = {"weight_kg": float(women.reference_weight_kg), "kp_eff": cards["kp_eff"].value,
-                "local_pool_nM": cards["local_pool"].value, "unbound_fraction": cards["unbound_fraction"].value}
+    chosen = {
+        "weight_kg": settings.weight,
+        "kp_eff": settings.kp_eff,
+        "local_pool_nM": settings.local_pool,
+        "unbound_fraction": settings.unbound_fraction,
+    }
+    defaults = {
+        "weight_kg": float(women.reference_weight_kg),
+        "kp_eff": cards["kp_eff"].value,
+        "local_pool_nM": cards["local_pool"].value,
+        "unbound_fraction": cards["unbound_fraction"].value,
+    }
     return {name: defaults[name] if value is None else value for name, value in chosen.items()}
 
 
@@ -127,20 +135,35 @@ def shown_schedule(settings: DoseSettings) -> Schedule:
 def exposure_of(schedule: Schedule, settings: ExposureSettings, time_h) -> Exposure:
     """Plasma, effect-site and free concentration of a typical woman over `time_h`."""
     women, numbers = load_brexanolone_population(), exposure_numbers(settings)
-    return expose(women.typical(numbers["weight_kg"]), schedule, time_h=time_h,
-                  molar_mass_g_per_mol=women.molar_mass_g_per_mol, **numbers)
+    return expose(
+        women.typical(numbers["weight_kg"]),
+        schedule,
+        time_h=time_h,
+        molar_mass_g_per_mol=women.molar_mass_g_per_mol,
+        **numbers,
+    )
 
 
 def build_tissue(settings: Settings) -> Tissue:
     """Product schemes at temperature, receptors of a neuron, and the neurons."""
     receptor = settings.receptor
     steroid = load_steroid(receptor.steroid)
-    synaptic, extrasynaptic = (load_scheme(name).at_temperature(receptor.temperature).with_steroid(steroid)
-                               for name in (receptor.synaptic, receptor.extrasynaptic))
-    changes = {"ambient_M": receptor.ambient_gaba, "cleft_peak_M": receptor.cleft_peak,
-               "cleft_decay_s": receptor.cleft_decay, "release_rate_Hz": receptor.release_rate}
-    inhibition = load_inhibition(synaptic, extrasynaptic, **{k: v for k, v in changes.items() if v is not None})
-    return Tissue(inhibition, load_population(settings.neurons.cell, settings.neurons.number), steroid.ligand)
+    synaptic, extrasynaptic = (
+        load_scheme(name).at_temperature(receptor.temperature).with_steroid(steroid)
+        for name in (receptor.synaptic, receptor.extrasynaptic)
+    )
+    changes = {
+        "ambient_M": receptor.ambient_gaba,
+        "cleft_peak_M": receptor.cleft_peak,
+        "cleft_decay_s": receptor.cleft_decay,
+        "release_rate_Hz": receptor.release_rate,
+    }
+    inhibition = load_inhibition(
+        synaptic, extrasynaptic, **{k: v for k, v in changes.items() if v is not None}
+    )
+    return Tissue(
+        inhibition, load_population(settings.neurons.cell, settings.neurons.number), steroid.ligand
+    )
 
 
 def engine_of(settings: Settings):
@@ -151,20 +174,37 @@ def engine_of(settings: Settings):
 def tabulate(key, tissue: Tissue, settings: Settings, progress=None) -> FiringTable:
     """Firing of the neurons at the settings' steroid levels, from individual channels."""
     neurons = settings.neurons
-    return tabulate_firing(key, tissue.inhibition, tissue.population, tissue.ligand,
-                           1e-9 * np.asarray(neurons.levels), duration_s=neurons.duration, step_s=neurons.step,
-                           discard_s=neurons.discard, engine=engine_of(settings), progress=progress)
+    return tabulate_firing(
+        key,
+        tissue.inhibition,
+        tissue.population,
+        tissue.ligand,
+        1e-9 * np.asarray(neurons.levels),
+        duration_s=neurons.duration,
+        step_s=neurons.step,
+        discard_s=neurons.discard,
+        engine=engine_of(settings),
+        progress=progress,
+    )
 
 
-def build_chain_study(tissue: Tissue, table: FiringTable, trials: Trials, settings: Settings, **regimens) -> Study:
+def build_chain_study(
+    tissue: Tissue, table: FiringTable, trials: Trials, settings: Settings, **regimens
+) -> Study:
     """Join exposure of every regimen with the neurons' answer to it; `regimens` replaces schedules."""
     numbers = exposure_numbers(settings.exposure)
     schedules = {name: regimens.get(name) or load_schedule(name) for name in REGIMENS}
     visits = [row.time_h for row in trials.rows]
-    grid = time_grid(np.unique(np.concatenate([s.breaks_h for s in schedules.values()])), visits, max(visits))
-    plasma = {name: np.asarray(exposure_of(schedule, settings.exposure, grid).plasma_nM)
-              for name, schedule in schedules.items()}
-    transfer = build_transfer(tissue.inhibition, tissue.ligand, numbers["local_pool_nM"] * 1e-9, table)
+    grid = time_grid(
+        np.unique(np.concatenate([s.breaks_h for s in schedules.values()])), visits, max(visits)
+    )
+    plasma = {
+        name: np.asarray(exposure_of(schedule, settings.exposure, grid).plasma_nM)
+        for name, schedule in schedules.items()
+    }
+    transfer = build_transfer(
+        tissue.inhibition, tissue.ligand, numbers["local_pool_nM"] * 1e-9, table
+    )
     return build_study(grid, plasma, transfer, numbers["local_pool_nM"])
 
 
@@ -175,4 +215,6 @@ def read_trials(settings: FitSettings) -> Trials:
 
 def stage_key(seed: int, name: str):
     """Key of a named stage: the same whatever other stages exist."""
-    return jax.random.fold_in(jax.random.key(seed), int.from_bytes(name.encode()[:4].ljust(4, b"_")))
+    return jax.random.fold_in(
+        jax.random.key(seed), int.from_bytes(name.encode()[:4].ljust(4, b"_"))
+    )

@@ -34,12 +34,27 @@ def checks(settings) -> list[Check]:
             if at is None and plateau is None:
                 continue
             hour = float((at or plateau).group(1))
-            ours = float(plasma_ng_per_mL(typical, load_schedule(row["regimen"]), weight, np.array([hour]))[0])
+            ours = float(
+                plasma_ng_per_mL(typical, load_schedule(row["regimen"]), weight, np.array([hour]))[
+                    0
+                ]
+            )
             value = float(row["value"])
             lo, hi = (value - 0.05, value + 0.05) if at else _interval(row, value)
             kind = "at" if at else "plateau_at"
-            found.append(Check(f"pk.{row['regimen']}.{kind}_{hour:g}h", f"plasma brexanolone, {row['parameter']}",
-                               "ng/mL", value, lo, hi, ours, row["source"], row["status"]))
+            found.append(
+                Check(
+                    f"pk.{row['regimen']}.{kind}_{hour:g}h",
+                    f"plasma brexanolone, {row['parameter']}",
+                    "ng/mL",
+                    value,
+                    lo,
+                    hi,
+                    ours,
+                    row["source"],
+                    row["status"],
+                )
+            )
     return found + _between_women(women)
 
 
@@ -52,9 +67,29 @@ def _interval(row, value: float) -> tuple[float, float]:
 
 def _between_women(women) -> list[Check]:
     batch = women.sample(jax.random.key(0), 4000)
-    plasma = np.asarray(plasma_ng_per_mL(batch, load_schedule("BRX90"), women.reference_weight_kg, np.array([52.0])))
+    plasma = np.asarray(
+        plasma_ng_per_mL(batch, load_schedule("BRX90"), women.reference_weight_kg, np.array([52.0]))
+    )
     lo, median, hi = np.quantile(plasma[:, 0], (0.025, 0.5, 0.975))
-    source, text = "nlmixr2lib_Wald2022", "plasma at 52 h under BRX90, women of the reference weight"
-    return [Check(f"pk.BRX90.women_{name}", f"{text}: {name}", "ng/mL", published, None, None, float(ours), source,
-                  "read") for name, published, ours in
-            (("2.5th percentile", 50.0, lo), ("median", 78.0, median), ("97.5th percentile", 117.0, hi))]
+    source, text = (
+        "nlmixr2lib_Wald2022",
+        "plasma at 52 h under BRX90, women of the reference weight",
+    )
+    return [
+        Check(
+            f"pk.BRX90.women_{name}",
+            f"{text}: {name}",
+            "ng/mL",
+            published,
+            None,
+            None,
+            float(ours),
+            source,
+            "read",
+        )
+        for name, published, ours in (
+            ("2.5th percentile", 50.0, lo),
+            ("median", 78.0, median),
+            ("97.5th percentile", 117.0, hi),
+        )
+    ]

@@ -23,8 +23,15 @@ def open_probability(key, tissue: Tissue, levels_M: dict, n: int) -> xr.Dataset:
     Synaptic receptors see one release at 0 from rest; extrasynaptic ones ambient GABA.
     """
     inhibition, data = tissue.inhibition, {}
-    cases = {"synaptic": (inhibition.synaptic, Decay(inhibition.cleft_peak_M, inhibition.cleft_decay_s), 0.1, 1e-4),
-             "extrasynaptic": (inhibition.extrasynaptic, None, 1.0, 5e-3)}
+    cases = {
+        "synaptic": (
+            inhibition.synaptic,
+            Decay(inhibition.cleft_peak_M, inhibition.cleft_decay_s),
+            0.1,
+            1e-4,
+        ),
+        "extrasynaptic": (inhibition.extrasynaptic, None, 1.0, 5e-3),
+    }
     for k, (name, (scheme, drive, t1, save)) in enumerate(cases.items()):
         rows = {"channels": [], "master": []}
         for level in levels_M.values():
@@ -33,46 +40,88 @@ def open_probability(key, tissue: Tissue, levels_M: dict, n: int) -> xr.Dataset:
             around = Tonic(inhibition.ambient_M) + Tonic(level, tissue.ligand)
             drive_all = around if drive is None else around + drive
             for engine, rows_of in ((Channels(), rows["channels"]), (Master(), rows["master"])):
-                trace = simulate(jax.random.fold_in(key, k), scheme, drive_all, engine=engine, n=n, t1_s=t1,
-                                 save_s=save, p0=rest)
+                trace = simulate(
+                    jax.random.fold_in(key, k),
+                    scheme,
+                    drive_all,
+                    engine=engine,
+                    n=n,
+                    t1_s=t1,
+                    save_s=save,
+                    p0=rest,
+                )
                 rows_of.append(np.asarray(trace.open_probability))
         time = f"{name}_time_s"
         for engine, values in rows.items():
             data[f"{name}_{engine}"] = (("level", time), np.array(values))
         data[time] = ((time,), np.asarray(trace.time_s))
-    return xr.Dataset(data, coords={"level": list(levels_M), "steroid_M": ("level", list(levels_M.values()))},
-                      attrs={"n_channels": n})
+    return xr.Dataset(
+        data,
+        coords={"level": list(levels_M), "steroid_M": ("level", list(levels_M.values()))},
+        attrs={"n_channels": n},
+    )
 
 
-def currents_and_spikes(key, tissue: Tissue, levels_M: dict, *, neurons: int, duration_s: float, step_s: float,
-                        discard_s: float, engine=None) -> xr.Dataset:
+def currents_and_spikes(
+    key,
+    tissue: Tissue,
+    levels_M: dict,
+    *,
+    neurons: int,
+    duration_s: float,
+    step_s: float,
+    discard_s: float,
+    engine=None,
+) -> xr.Dataset:
     """Tonic and phasic current of one neuron, voltage of three, firing of all, at each level."""
-    steps, rows = round(duration_s / step_s), {"tonic_pA": [], "phasic_pA": [], "voltage_mV": [], "rate_Hz": []}
+    steps, rows = (
+        round(duration_s / step_s),
+        {"tonic_pA": [], "phasic_pA": [], "voltage_mV": [], "rate_Hz": []},
+    )
     force = HOLDING_V - tissue.population.gaba_reversal_V
     population = _few(tissue.population, neurons)
     for level in levels_M.values():
         steroid = {tissue.ligand: float(level)}
         tonic = tonic_conductance_S(key, tissue.inhibition, steroid, neurons, steps, step_s, engine)
-        phasic = phasic_conductance_S(key, tissue.inhibition, steroid, neurons, steps, step_s, engine)
-        firing = fire(key, population, tonic + phasic, step_s=step_s, discard_s=discard_s, recorded=(0, 1, 2))
+        phasic = phasic_conductance_S(
+            key, tissue.inhibition, steroid, neurons, steps, step_s, engine
+        )
+        firing = fire(
+            key, population, tonic + phasic, step_s=step_s, discard_s=discard_s, recorded=(0, 1, 2)
+        )
         rows["tonic_pA"].append(tonic[:, 0] * force * _PICO)
         rows["phasic_pA"].append(phasic[:, 0] * force * _PICO)
         rows["voltage_mV"].append(np.asarray(firing.voltage_V).T * 1e3)
         rows["rate_Hz"].append(np.asarray(firing.rate_Hz))
-    dims = {"tonic_pA": ("level", "time"), "phasic_pA": ("level", "time"), "voltage_mV": ("level", "cell", "time"),
-            "rate_Hz": ("level", "neuron")}
-    return xr.Dataset({name: (dims[name], np.array(values, np.float32)) for name, values in rows.items()},
-                      coords={"level": list(levels_M), "time": np.arange(steps) * step_s,
-                              "steroid_M": ("level", list(levels_M.values()))})
+    dims = {
+        "tonic_pA": ("level", "time"),
+        "phasic_pA": ("level", "time"),
+        "voltage_mV": ("level", "cell", "time"),
+        "rate_Hz": ("level", "neuron"),
+    }
+    return xr.Dataset(
+        {name: (dims[name], np.array(values, np.float32)) for name, values in rows.items()},
+        coords={
+            "level": list(levels_M),
+            "time": np.arange(steps) * step_s,
+            "steroid_M": ("level", list(levels_M.values())),
+        },
+    )
 
 
 def inhibition_by_level(tissue: Tissue, levels_M: dict) -> dict:
     """Columns: mean tonic and phasic conductance, charge of a release, and folds over the first level."""
     means = potentiate(tissue.inhibition, tissue.ligand, list(levels_M.values()))
-    return {"level": list(levels_M), "steroid_nM": means.conc_M * 1e9, "tonic_nS": means.tonic_S * 1e9,
-            "phasic_nS": means.phasic_S * 1e9, "release_charge_pS_ms": means.charge_Ss * 1e15,
-            "tonic_fold": means.tonic_S / means.tonic_S[0], "phasic_fold": means.phasic_S / means.phasic_S[0],
-            "release_charge_fold": means.charge_Ss / means.charge_Ss[0]}
+    return {
+        "level": list(levels_M),
+        "steroid_nM": means.conc_M * 1e9,
+        "tonic_nS": means.tonic_S * 1e9,
+        "phasic_nS": means.phasic_S * 1e9,
+        "release_charge_pS_ms": means.charge_Ss * 1e15,
+        "tonic_fold": means.tonic_S / means.tonic_S[0],
+        "phasic_fold": means.phasic_S / means.phasic_S[0],
+        "release_charge_fold": means.charge_Ss / means.charge_Ss[0],
+    }
 
 
 def _few(population, neurons: int):

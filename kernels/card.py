@@ -44,21 +44,34 @@ def read_cards(path) -> dict[str, Card]:
     except OSError as error:
         raise BadInput(path.name, str(path), "the file cannot be read", "check the path") from error
     except tomllib.TOMLDecodeError as error:
-        raise BadInput(path.name, str(error), "the file is not valid TOML", "mend that line") from error
+        raise BadInput(
+            path.name, str(error), "the file is not valid TOML", "mend that line"
+        ) from error
     return {key: _card(path.name, key, table) for key, table in tables.items()}
 
 
 def _card(file: str, key: str, table) -> Card:
     needed = ("value", "unit", "status", "source", "species")
     if not isinstance(table, dict):
-        raise BadInput(f"{file}: {key}", table, "a card is a table", f"write [{key}] with {', '.join(needed)}")
+        raise BadInput(
+            f"{file}: {key}", table, "a card is a table", f"write [{key}] with {', '.join(needed)}"
+        )
     for field in needed:
         if field not in table:
             raise BadInput(f"{file}: {key}.{field}", None, "the key is missing", f"give {field}")
     if table["status"] not in STATUSES:
-        raise BadInput(f"{file}: {key}.status", table["status"], "unknown status", f"use one of {STATUSES}")
+        raise BadInput(
+            f"{file}: {key}.status", table["status"], "unknown status", f"use one of {STATUSES}"
+        )
     value = table["value"]
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise BadInput(f"{file}: {key}.value", value, "not a finite number", "give a number")
-    return Card(key, float(value), table["unit"], table["status"], table["source"], table["species"],
-                table.get("note", ""))
+    return Card(
+        key,
+        float(value),
+        table["unit"],
+        table["status"],
+        table["source"],
+        table["species"],
+        table.get("note", ""),
+    )

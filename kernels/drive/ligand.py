@@ -14,7 +14,24 @@ import numpy as np
 
 from gabatone.kernels.errors import BadInput
 
-_DECAY_BREAKS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0)
+_DECAY_BREAKS = (
+    0.0,
+    0.25,
+    0.5,
+    0.75,
+    1.0,
+    1.5,
+    2.0,
+    3.0,
+    4.0,
+    6.0,
+    8.0,
+    12.0,
+    16.0,
+    24.0,
+    32.0,
+    48.0,
+)
 
 
 class Drive(eqx.Module):
@@ -47,7 +64,11 @@ class Drive(eqx.Module):
         total = 0.0
         for part in self.parts():
             if part.ligand == ligand:
-                total = total + part.level(time_s, time_s)[0] + sum(a for a, _ in part.decays(time_s, time_s))
+                total = (
+                    total
+                    + part.level(time_s, time_s)[0]
+                    + sum(a for a, _ in part.decays(time_s, time_s))
+                )
         return total + np.zeros(len(time_s))
 
     def __add__(self, other):
@@ -138,13 +159,20 @@ class Decay(Drive):
     def decays(self, start_s, stop_s):
         """The one exponential."""
         age = (start_s - self.start_s) / self.tau_s
-        return [(_amount(self.peak_M) * np.where(age >= 0, np.exp(-np.maximum(age, 0)), 0.0), self.tau_s)]
+        return [
+            (
+                _amount(self.peak_M) * np.where(age >= 0, np.exp(-np.maximum(age, 0)), 0.0),
+                self.tau_s,
+            )
+        ]
 
 
 class Train(Drive):
     """Rectangles of `conc_M` and length `width_s` at `times_s` [release]; overlaps add."""
 
-    times_s: tuple[float, ...] = eqx.field(static=True, converter=lambda t: tuple(float(x) for x in np.ravel(t)))
+    times_s: tuple[float, ...] = eqx.field(
+        static=True, converter=lambda t: tuple(float(x) for x in np.ravel(t))
+    )
     conc_M: float | jax.Array
     width_s: float = eqx.field(static=True)
     ligand: str = eqx.field(static=True, default="GABA")
@@ -163,7 +191,9 @@ class Train(Drive):
     def level(self, start_s, stop_s):
         """Height times the number of rectangles that are on."""
         times = np.asarray(self.times_s)
-        on = np.searchsorted(times, start_s, side="right") - np.searchsorted(times + self.width_s, start_s, "right")
+        on = np.searchsorted(times, start_s, side="right") - np.searchsorted(
+            times + self.width_s, start_s, "right"
+        )
         return _amount(self.conc_M) * on, np.zeros(len(start_s))
 
 
@@ -179,8 +209,12 @@ class Waveform(Drive):
         _times(f"{name}.time_s", self.time_s)
         _concentration(f"{name}.conc_M", self.conc_M)
         if self.time_s.shape != self.conc_M.shape or self.time_s.ndim != 1:
-            raise BadInput(f"{name}.conc_M", self.conc_M.shape, f"time_s has shape {self.time_s.shape}",
-                           "give one concentration for each time")
+            raise BadInput(
+                f"{name}.conc_M",
+                self.conc_M.shape,
+                f"time_s has shape {self.time_s.shape}",
+                "give one concentration for each time",
+            )
 
     @classmethod
     def from_csv(cls, path, ligand: str = "GABA") -> "Waveform":
@@ -190,21 +224,33 @@ class Waveform(Drive):
             with path.open(newline="") as handle:
                 reader = csv.DictReader(handle)
                 if reader.fieldnames is None or not {"time_s", "conc_M"} <= set(reader.fieldnames):
-                    raise BadInput(f"{path.name}: header", reader.fieldnames, "columns time_s and conc_M are needed",
-                                   "name the two columns in the first line")
+                    raise BadInput(
+                        f"{path.name}: header",
+                        reader.fieldnames,
+                        "columns time_s and conc_M are needed",
+                        "name the two columns in the first line",
+                    )
                 for row in reader:
                     line = f"{path.name}: line {reader.line_num}"
                     rows.append([_cell(line, row, column) for column in ("time_s", "conc_M")])
         except OSError as error:
-            raise BadInput("waveform file", str(path), "the file cannot be read", "check the path") from error
+            raise BadInput(
+                "waveform file", str(path), "the file cannot be read", "check the path"
+            ) from error
         except (UnicodeDecodeError, csv.Error) as error:
-            raise BadInput(path.name, str(error), "the file is not CSV text", "give comma-separated columns") from error
+            raise BadInput(
+                path.name, str(error), "the file is not CSV text", "give comma-separated columns"
+            ) from error
         if not rows:
-            raise BadInput(path.name, "no rows", "the file holds no samples", "give at least one sample")
+            raise BadInput(
+                path.name, "no rows", "the file holds no samples", "give at least one sample"
+            )
         try:
             return cls(*np.array(rows).T, ligand=ligand)
         except BadInput as error:
-            raise BadInput(f"{path.name}: {error.field}", error.value, error.cause, error.fix) from error
+            raise BadInput(
+                f"{path.name}: {error.field}", error.value, error.cause, error.fix
+            ) from error
 
     def breaks_s(self, t1_s):
         """Every sample time."""
@@ -226,7 +272,9 @@ def _cell(line: str, row: dict, column: str) -> float:
     try:
         value = float(row[column])
     except (TypeError, ValueError) as error:
-        raise BadInput(f"{line}, {column}", row[column], "not a number", "mend that line") from error
+        raise BadInput(
+            f"{line}, {column}", row[column], "not a number", "mend that line"
+        ) from error
     if not np.isfinite(value) or (column == "conc_M" and value < 0):
         raise BadInput(f"{line}, {column}", value, "negative, NaN or infinite", "mend that line")
     return value
@@ -243,12 +291,21 @@ def _concentration(field: str, value) -> None:
     values = np.ravel(np.asarray(value, float))
     wrong = ~(np.isfinite(values) & (values >= 0))
     if values.size == 0 or wrong.any():
-        raise BadInput(field, values[wrong][0] if values.size else value,
-                       "a concentration is finite and not negative", "give mol/L (1e-3 for 1 mM)")
+        raise BadInput(
+            field,
+            values[wrong][0] if values.size else value,
+            "a concentration is finite and not negative",
+            "give mol/L (1e-3 for 1 mM)",
+        )
 
 
 def _times(field: str, values, strict: bool = True) -> None:
     values = np.asarray(values, float)
     gap = np.diff(values)
     if values.size == 0 or not np.isfinite(values).all() or (gap <= 0 if strict else gap < 0).any():
-        raise BadInput(field, values.tolist()[:5], "times must be finite and increasing", "give times in seconds, in order")
+        raise BadInput(
+            field,
+            values.tolist()[:5],
+            "times must be finite and increasing",
+            "give times in seconds, in order",
+        )

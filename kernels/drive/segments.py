@@ -43,15 +43,21 @@ class Segments:
         return {name: self.level[window, k] for k, name in enumerate(self.ligands)}
 
 
-def compile_drive(drive: Drive, ligands: tuple[str, ...], t1_s: float, *, cuts_s=(), longest_s=np.inf) -> Segments:
+def compile_drive(
+    drive: Drive, ligands: tuple[str, ...], t1_s: float, *, cuts_s=(), longest_s=np.inf
+) -> Segments:
     """Cut `drive` at its breaks and at `cuts_s`, into windows no longer than `longest_s`.
 
     Raises `BadInput` for a ligand that is not in `ligands`.
     """
     for part in drive.parts():
         if part.ligand not in ligands:
-            raise BadInput("drive", part.ligand, "the scheme has no transition that depends on this ligand",
-                           f"use one of {list(ligands)}, or a product scheme: scheme.with_steroid(load_steroid(...))")
+            raise BadInput(
+                "drive",
+                part.ligand,
+                "the scheme has no transition that depends on this ligand",
+                f"use one of {list(ligands)}, or a product scheme: scheme.with_steroid(load_steroid(...))",
+            )
     breaks = drive.breaks_s(t1_s)
     cuts = np.asarray(cuts_s, float)
     edge = np.unique(np.concatenate([[0.0, t1_s], breaks, cuts[(cuts > 0) & (cuts < t1_s)]]))
@@ -71,16 +77,23 @@ def compile_drive(drive: Drive, ligands: tuple[str, ...], t1_s: float, *, cuts_s
     lvl, slp = _columns(columns, len(start)), _columns(ramps, len(start))
     amp = _columns([a for _, a, _ in decays], len(start))
     owner = np.array([k for k, _, _ in decays], int)
-    bound = lvl + (jnp if isinstance(lvl, jax.Array) else np).maximum(slp, 0) * (stop - start)[:, None]
+    bound = (
+        lvl + (jnp if isinstance(lvl, jax.Array) else np).maximum(slp, 0) * (stop - start)[:, None]
+    )
     for j, k in enumerate(owner):
-        bound = bound + amp[:, j:j + 1] * (np.arange(len(ligands)) == k)
-    return Segments(ligands, edge, lvl, slp, amp, np.array([t for *_, t in decays], float), owner, bound)
+        bound = bound + amp[:, j : j + 1] * (np.arange(len(ligands)) == k)
+    return Segments(
+        ligands, edge, lvl, slp, amp, np.array([t for *_, t in decays], float), owner, bound
+    )
 
 
 def _split(edge: np.ndarray, longest: float) -> np.ndarray:
     if not np.isfinite(longest):
         return edge
-    pieces = [np.linspace(a, b, int(np.ceil((b - a) / longest)) + 1)[:-1] for a, b in zip(edge, edge[1:], strict=False)]
+    pieces = [
+        np.linspace(a, b, int(np.ceil((b - a) / longest)) + 1)[:-1]
+        for a, b in zip(edge, edge[1:], strict=False)
+    ]
     return np.append(np.concatenate(pieces), edge[-1])
 
 
@@ -95,4 +108,6 @@ def _columns(columns: list, n: int):
     """Stack to [window, column]; host float64 unless a value is being differentiated."""
     if any(isinstance(c, jax.core.Tracer) for c in columns):
         return jnp.stack([jnp.asarray(c) for c in columns], axis=1)
-    return np.stack([np.asarray(c, float) for c in columns], axis=1) if columns else np.zeros((n, 0))
+    return (
+        np.stack([np.asarray(c, float) for c in columns], axis=1) if columns else np.zeros((n, 0))
+    )

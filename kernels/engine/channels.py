@@ -57,15 +57,30 @@ class Channels(Engine):
         """Simulate ``request.n`` channels and return their summed occupancy on the save grid."""
         scheme, n = request.scheme, request.n
         if n > _MOST_CHANNELS:
-            raise BadInput("n", n, f"more than {_MOST_CHANNELS} individual channels", "use engine=Counts() for more")
-        segments = compile_drive(request.drive, scheme.ligand_names, request.t1_s, longest_s=LONGEST_WINDOW_S)
+            raise BadInput(
+                "n",
+                n,
+                f"more than {_MOST_CHANNELS} individual channels",
+                "use engine=Counts() for more",
+            )
+        segments = compile_drive(
+            request.drive, scheme.ligand_names, request.t1_s, longest_s=LONGEST_WINDOW_S
+        )
         row, rates = rate_tables(scheme, segments.bound, segments.ligands)
         n_edges = len(scheme.source)
-        job = Job(rates, window_table(segments, request.save_s, row), np.zeros(1, np.int32),
-                  np.array([len(row)], np.int32), np.zeros(1, np.int32),
-                  segments.tau_s.astype(np.float32), segments.decay_ligand.astype(np.int32),
-                  *start_tables(np.asarray(request.p0)[None]), np.arange(n_edges, dtype=np.int32),
-                  np.ones(n_edges, np.int32), np.float32(request.uniform_step_s or 1.0))
+        job = Job(
+            rates,
+            window_table(segments, request.save_s, row),
+            np.zeros(1, np.int32),
+            np.array([len(row)], np.int32),
+            np.zeros(1, np.int32),
+            segments.tau_s.astype(np.float32),
+            segments.decay_ligand.astype(np.int32),
+            *start_tables(np.asarray(request.p0)[None]),
+            np.arange(n_edges, dtype=np.int32),
+            np.ones(n_edges, np.int32),
+            np.float32(request.uniform_step_s or 1.0),
+        )
         save_rel = None if request.uniform_step_s else bisect_table(segments, request.save_s)
         shape = Shape(len(request.save_s), 1, n_edges, 2**32 - 1, segments.smooth)
         events, starts = count_events(key, job, save_rel, n, shape, self)
@@ -101,8 +116,16 @@ def count_events(key, job: Job, save_rel, n: int, shape: Shape, engine: Channels
     starts = np.zeros((shape.n_rows, job.start_state.shape[1]), np.int64)
     for first in range(0, n, chunk):
         count = min(chunk, n - first)
-        table, begun = run_paths(words, job, save_rel, jnp.uint32(first), jnp.uint32(count), lanes=lanes, chunk=chunk,
-                                 shape=shape)
+        table, begun = run_paths(
+            words,
+            job,
+            save_rel,
+            jnp.uint32(first),
+            jnp.uint32(count),
+            lanes=lanes,
+            chunk=chunk,
+            shape=shape,
+        )
         events += np.asarray(table)
         starts += np.asarray(begun)
         if engine.progress is not None:

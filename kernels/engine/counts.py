@@ -36,7 +36,9 @@ class Counts(Engine):
         scheme, n = request.scheme, request.n
         if n > _MOST_CHANNELS:
             raise BadInput("n", n, "float64 cannot hold counts above 2**53", "use engine=Master()")
-        segments = compile_drive(request.drive, scheme.ligand_names, request.t1_s, cuts_s=request.save_s)
+        segments = compile_drive(
+            request.drive, scheme.ligand_names, request.t1_s, cuts_s=request.save_s
+        )
         keep = np.searchsorted(segments.edge_s, request.save_s)
         with jax.enable_x64(True):
             steps = propagators(scheme, segments, self.substeps)
@@ -52,7 +54,7 @@ def deal(key, p0, steps, n: int) -> np.ndarray:
     laws = np.concatenate([np.tile(p0, (1, n_states, 1)), np.asarray(steps), spare])
     now, path = n * np.eye(n_states)[0], []
     for first in range(0, length, _BLOCK):
-        path.append(np.asarray(_deal_block(key, first, now, laws[first:first + _BLOCK])))
+        path.append(np.asarray(_deal_block(key, first, now, laws[first : first + _BLOCK])))
         now = path[-1][-1]
     return np.concatenate(path)[:length].astype(np.int64)
 

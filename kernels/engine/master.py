@@ -14,7 +14,9 @@ from gabatone.kernels.engine.trace import Trace
 from gabatone.kernels.errors import Failure
 from gabatone.kernels.receptor.spectral import magnus_step, propagator, squarings_for
 
-_TOLERANCE = 1e-8  # how far a transition probability may still move when the parts of a window are halved
+_TOLERANCE = (
+    1e-8  # how far a transition probability may still move when the parts of a window are halved
+)
 _MOST_PARTS = 1 << 18
 
 
@@ -33,10 +35,19 @@ class Master(Engine):
 
     def run(self, key, request: Request) -> Trace:
         """Probabilities [time, state] and the covariance of n channels' counts; `key` is not used."""
-        time, p = occupancy_path(request.scheme, request.drive, request.t1_s, request.save_s, request.p0,
-                                 self.substeps)
+        time, p = occupancy_path(
+            request.scheme, request.drive, request.t1_s, request.save_s, request.p0, self.substeps
+        )
         spread = jax.vmap(jnp.diag)(p) - p[:, :, None] * p[:, None, :]
-        return Trace(time, p, request.scheme, request.n, "Master", counts=False, covariance=float(request.n) * spread)
+        return Trace(
+            time,
+            p,
+            request.scheme,
+            request.n,
+            "Master",
+            counts=False,
+            covariance=float(request.n) * spread,
+        )
 
 
 def occupancy_path(scheme, drive, t1_s, save_s, p0, substeps: int):
@@ -69,13 +80,24 @@ def propagators(scheme, segments, substeps: int):
     most = None if traced else squarings_for(scheme, top, length.max() / coarse)
     if segments.smooth:
         curves = (segments.level, segments.slope, segments.amplitude, segments.length_s)
-        each = partial(_smooth_steps, scheme, names, tuple(segments.decay_ligand.tolist()), most,
-                       tuple(jnp.asarray(x) for x in curves), jnp.asarray(segments.tau_s))
+        each = partial(
+            _smooth_steps,
+            scheme,
+            names,
+            tuple(segments.decay_ligand.tolist()),
+            most,
+            tuple(jnp.asarray(x) for x in curves),
+            jnp.asarray(segments.tau_s),
+        )
         return each(substeps) if most is None else _converged_steps(each, segments.edge_s, coarse)
     if isinstance(segments.level, jax.core.Tracer):
         return _constant_steps(scheme, names, most, segments.level, length)
-    distinct, which = np.unique(np.column_stack([segments.level, length]), axis=0, return_inverse=True)
-    return _constant_steps(scheme, names, most, distinct[:, :-1], distinct[:, -1])[which.reshape(-1)]
+    distinct, which = np.unique(
+        np.column_stack([segments.level, length]), axis=0, return_inverse=True
+    )
+    return _constant_steps(scheme, names, most, distinct[:, :-1], distinct[:, -1])[
+        which.reshape(-1)
+    ]
 
 
 def _converged_steps(each, edge_s: np.ndarray, coarse: int):
@@ -87,8 +109,11 @@ def _converged_steps(each, edge_s: np.ndarray, coarse: int):
     while moving.any():
         if parts.max() >= _MOST_PARTS:
             k = int(np.argmax(moving))
-            raise Failure("steep_drive", f"the drive between {edge_s[k]:g} s and {edge_s[k + 1]:g} s is not resolved by "
-                          f"{parts.max()} steps; save or sample it at shorter intervals")
+            raise Failure(
+                "steep_drive",
+                f"the drive between {edge_s[k]:g} s and {edge_s[k + 1]:g} s is not resolved by "
+                f"{parts.max()} steps; save or sample it at shorter intervals",
+            )
         parts = np.where(moving, 2 * parts, 0).astype(np.int32)
         finer = np.where(moving[:, None, None], np.asarray(each(jnp.asarray(parts))), steps)
         moving = np.abs(finer - steps).max(axis=(1, 2)) > allowed
@@ -98,8 +123,10 @@ def _converged_steps(each, edge_s: np.ndarray, coarse: int):
 
 @eqx.filter_jit
 def _constant_steps(scheme, ligands, most, level, length):
-    return jax.lax.map(lambda a: propagator(_generator(scheme, ligands, a[0]), a[1], most=most),
-                       (jnp.asarray(level, float), jnp.asarray(length, float)))
+    return jax.lax.map(
+        lambda a: propagator(_generator(scheme, ligands, a[0]), a[1], most=most),
+        (jnp.asarray(level, float), jnp.asarray(length, float)),
+    )
 
 
 @eqx.filter_jit

@@ -67,19 +67,27 @@ def rate_tables(scheme, bounds: np.ndarray, ligands: tuple[str, ...]) -> tuple[n
     source, target = np.array(scheme.source), np.array(scheme.target)
     ligand_of = np.array([ligands.index(name) if name else -1 for name in scheme.ligands])
     constant = np.exp(np.asarray(scheme.log_rate, np.float64))
-    factor = np.where(ligand_of[None] >= 0, rows[:, np.maximum(ligand_of, 0)] if rows.shape[1] else 1.0, 1.0)
+    factor = np.where(
+        ligand_of[None] >= 0, rows[:, np.maximum(ligand_of, 0)] if rows.shape[1] else 1.0, 1.0
+    )
     rate = constant[None] * factor
     leaving = [np.flatnonzero(source == s) for s in range(scheme.n_states)]
     fan = max(2, max(len(e) for e in leaving))
-    edges = np.array([np.concatenate([np.full(fan - len(e), e[0] if len(e) else 0), e]) for e in leaving])
+    edges = np.array(
+        [np.concatenate([np.full(fan - len(e), e[0] if len(e) else 0), e]) for e in leaving]
+    )
     real = np.array([np.arange(fan) >= fan - len(e) for e in leaving])
     weights = rate[:, edges] * real[None]
     order, thresholds = cumulative_thresholds(weights)
     edge = np.take_along_axis(np.broadcast_to(edges, order.shape), order, axis=-1)
     n = len(rows) * scheme.n_states
     return row_of.reshape(-1).astype(np.int32), Rates(
-        weights.sum(-1).reshape(n).astype(np.float32), thresholds.reshape(n, fan - 1),
-        edge.reshape(n, fan).astype(np.int32), target.astype(np.int32), ligand_of.astype(np.int32))
+        weights.sum(-1).reshape(n).astype(np.float32),
+        thresholds.reshape(n, fan - 1),
+        edge.reshape(n, fan).astype(np.int32),
+        target.astype(np.int32),
+        ligand_of.astype(np.int32),
+    )
 
 
 def window_table(segments, save_s: np.ndarray, row: np.ndarray) -> Windows:
@@ -89,14 +97,25 @@ def window_table(segments, save_s: np.ndarray, row: np.ndarray) -> Windows:
     beyond = save_s[-1] + 1e6
     offset = np.append(save_s, beyond)[first] - start
     f32 = partial(np.asarray, dtype=np.float32)
-    return Windows(row.astype(np.int32), f32(segments.length_s), first.astype(np.int32), f32(offset),
-                   f32(segments.level), f32(segments.slope), f32(segments.amplitude), f32(segments.bound))
+    return Windows(
+        row.astype(np.int32),
+        f32(segments.length_s),
+        first.astype(np.int32),
+        f32(offset),
+        f32(segments.level),
+        f32(segments.slope),
+        f32(segments.amplitude),
+        f32(segments.bound),
+    )
 
 
 def bisect_table(segments, save_s: np.ndarray) -> np.ndarray:
     """Save times relative to each window, [window, most + 1], padded with infinity."""
     start, stop = segments.edge_s[:-1], segments.edge_s[1:]
-    first, last = np.searchsorted(save_s, start, side="left"), np.searchsorted(save_s, stop, side="left")
+    first, last = (
+        np.searchsorted(save_s, start, side="left"),
+        np.searchsorted(save_s, stop, side="left"),
+    )
     most = max(1, int((last - first).max()))
     columns = first[:, None] + np.arange(most)
     inside = columns < last[:, None]
@@ -127,7 +146,9 @@ class Lanes(NamedTuple):
 
 
 @partial(jax.jit, static_argnames=("lanes", "chunk", "shape"))
-def run_paths(words, job: Job, save_rel, first_channel, n_channels, *, lanes: int, chunk: int, shape: Shape):
+def run_paths(
+    words, job: Job, save_rel, first_channel, n_channels, *, lanes: int, chunk: int, shape: Shape
+):
     """Simulate channels ``first_channel .. + n_channels`` (at most `chunk`) and tabulate their events.
 
     Returns ``(table int32 [row, bin, column], starts int32 [row, state])``; the last bin
@@ -139,12 +160,23 @@ def run_paths(words, job: Job, save_rel, first_channel, n_channels, *, lanes: in
     first_state = _start_states(words, job, everyone, shape)
     end = first_channel + n_channels
     owner = job.group_row[_group_of(job, everyone, shape)] * n_states + first_state
-    starts = jnp.zeros(shape.n_rows * n_states, jnp.int32).at[owner].add((everyone < end).astype(jnp.int32))
+    starts = (
+        jnp.zeros(shape.n_rows * n_states, jnp.int32)
+        .at[owner]
+        .add((everyone < end).astype(jnp.int32))
+    )
     channel = everyone[:lanes]
     group = _group_of(job, channel, shape)
     cells = shape.n_rows * (shape.n_bins + 1) * shape.n_columns
-    carry = Lanes(channel, jnp.ones(lanes, jnp.uint32), first_state[:lanes], group, job.group_first[group],
-                  jnp.zeros(lanes, jnp.float32), jnp.zeros(cells, jnp.int32))
+    carry = Lanes(
+        channel,
+        jnp.ones(lanes, jnp.uint32),
+        first_state[:lanes],
+        group,
+        job.group_first[group],
+        jnp.zeros(lanes, jnp.float32),
+        jnp.zeros(cells, jnp.int32),
+    )
 
     def step(lane: Lanes) -> Lanes:
         moved = _advance(words, job, save_rel, lane, end, shape)
@@ -152,12 +184,20 @@ def run_paths(words, job: Job, save_rel, first_channel, n_channels, *, lanes: in
         following = jnp.where(done, lane.channel + np.uint32(lanes), lane.channel)
         group = jnp.where(done, _group_of(job, following, shape), lane.group)
         fresh = first_state[jnp.minimum(following - first_channel, chunk - 1)]
-        return Lanes(following, jnp.where(done, np.uint32(1), moved.event), jnp.where(done, fresh, moved.state),
-                     group, jnp.where(done, job.group_first[group], moved.window), jnp.where(done, 0.0, moved.t),
-                     moved.table)
+        return Lanes(
+            following,
+            jnp.where(done, np.uint32(1), moved.event),
+            jnp.where(done, fresh, moved.state),
+            group,
+            jnp.where(done, job.group_first[group], moved.window),
+            jnp.where(done, 0.0, moved.t),
+            moved.table,
+        )
 
     carry = jax.lax.while_loop(lambda lane: jnp.any(lane.channel < end), step, carry)
-    return carry.table.reshape(shape.n_rows, -1, shape.n_columns), starts.reshape(shape.n_rows, n_states)
+    return carry.table.reshape(shape.n_rows, -1, shape.n_columns), starts.reshape(
+        shape.n_rows, n_states
+    )
 
 
 def _advance(words, job: Job, save_rel, lane: Lanes, end, shape: Shape) -> Lanes:
@@ -177,12 +217,17 @@ def _advance(words, job: Job, save_rel, lane: Lanes, end, shape: Shape) -> Lanes
     if shape.smooth:
         jump = jump & _accepted(words, job, lane, t, edge)
     slot = _event_bin(job, save_rel, lane.window, jnp.where(crossed, 0.0, t), shape.n_bins)
-    place = (job.group_row[lane.group] * (shape.n_bins + 1) + slot) * shape.n_columns + job.edge_column[edge]
+    place = (
+        job.group_row[lane.group] * (shape.n_bins + 1) + slot
+    ) * shape.n_columns + job.edge_column[edge]
     added = jnp.where(jump, job.edge_weight[edge], 0)
     return lane._replace(
-        event=lane.event + np.uint32(1), state=jnp.where(jump, rates.target[edge], lane.state),
-        window=jnp.where(busy & crossed, lane.window + 1, lane.window), t=jnp.where(crossed, 0.0, t),
-        table=lane.table.at[place].add(added, mode="promise_in_bounds"))
+        event=lane.event + np.uint32(1),
+        state=jnp.where(jump, rates.target[edge], lane.state),
+        window=jnp.where(busy & crossed, lane.window + 1, lane.window),
+        t=jnp.where(crossed, 0.0, t),
+        table=lane.table.at[place].add(added, mode="promise_in_bounds"),
+    )
 
 
 def _accepted(words, job: Job, lane: Lanes, t, edge):
@@ -212,7 +257,9 @@ def _event_bin(job: Job, save_rel, window, t, n_bins: int):
 
 
 def _group_of(job: Job, channel, shape: Shape):
-    return jnp.minimum((channel // np.uint32(shape.per_group)).astype(jnp.int32), job.group_first.shape[0] - 1)
+    return jnp.minimum(
+        (channel // np.uint32(shape.per_group)).astype(jnp.int32), job.group_first.shape[0] - 1
+    )
 
 
 def _start_states(words, job: Job, channel, shape: Shape):
@@ -220,5 +267,7 @@ def _start_states(words, job: Job, channel, shape: Shape):
     bits, _ = jax.lax.optimization_barrier(threefry(words, channel, jnp.zeros_like(channel)))
     laws, n_states = job.start_state.shape
     law = jnp.minimum((channel // np.uint32(shape.per_group)).astype(jnp.int32), laws - 1)
-    pick = sum((bits >= job.start_thresholds[law, k]).astype(jnp.int32) for k in range(n_states - 1))
+    pick = sum(
+        (bits >= job.start_thresholds[law, k]).astype(jnp.int32) for k in range(n_states - 1)
+    )
     return job.start_state[law, pick]

@@ -17,8 +17,17 @@ from gabatone.kernels.receptor.scheme import KineticScheme
 COUNTS_PAY_ABOVE = 50_000  # channels that see one drive; below, individual paths cost less
 
 
-def simulate(key, scheme: KineticScheme, drive: Drive, *, engine="auto", n: int = 1, t1_s: float, save_s,
-             p0=None) -> Trace:
+def simulate(
+    key,
+    scheme: KineticScheme,
+    drive: Drive,
+    *,
+    engine="auto",
+    n: int = 1,
+    t1_s: float,
+    save_s,
+    p0=None,
+) -> Trace:
     """Simulate `n` independent channels of `scheme` under `drive` from 0 to `t1_s`.
 
     Parameters
@@ -42,10 +51,23 @@ def simulate(key, scheme: KineticScheme, drive: Drive, *, engine="auto", n: int 
         For a ligand the scheme does not know, a bad time, count, start law or engine.
     """
     if not isinstance(scheme, KineticScheme):
-        raise BadInput("scheme", type(scheme).__name__, "not a KineticScheme", "use load_scheme(name)")
+        raise BadInput(
+            "scheme", type(scheme).__name__, "not a KineticScheme", "use load_scheme(name)"
+        )
     if not isinstance(drive, Drive):
-        raise BadInput("drive", type(drive).__name__, "not a Drive", "use Tonic, Pulse, Decay, Train or Waveform")
-    if isinstance(n, bool) or not isinstance(n, numbers.Real) or not np.isfinite(n) or int(n) != n or n < 1:
+        raise BadInput(
+            "drive",
+            type(drive).__name__,
+            "not a Drive",
+            "use Tonic, Pulse, Decay, Train or Waveform",
+        )
+    if (
+        isinstance(n, bool)
+        or not isinstance(n, numbers.Real)
+        or not np.isfinite(n)
+        or int(n) != n
+        or n < 1
+    ):
         raise BadInput("n", n, "not a number of channels", "give a whole number of 1 or more")
     if not np.isfinite(t1_s) or t1_s <= 0:
         raise BadInput("t1_s", t1_s, "not a length of time", "give seconds above 0")
@@ -59,14 +81,29 @@ def _save_times(save_s, t1_s: float) -> tuple[np.ndarray, float | None]:
     if np.ndim(save_s) == 0:
         step = float(save_s)
         if not 0 < step <= t1_s:
-            raise BadInput("save_s", step, f"not a step between 0 and t1_s = {t1_s}", "give seconds, or an array of times")
+            raise BadInput(
+                "save_s",
+                step,
+                f"not a step between 0 and t1_s = {t1_s}",
+                "give seconds, or an array of times",
+            )
         number = int(np.floor(t1_s / step * (1 + 1e-12))) + 1
         return np.minimum(np.arange(number) * step, t1_s), step
     times = np.asarray(save_s, float)
-    if times.ndim != 1 or times.size == 0 or not np.isfinite(times).all() or (np.diff(times) <= 0).any() \
-            or times[0] < 0 or times[-1] > t1_s * (1 + 1e-12):
-        raise BadInput("save_s", times.tolist()[:5], f"not increasing times within 0 to t1_s = {t1_s}",
-                       "give increasing seconds")
+    if (
+        times.ndim != 1
+        or times.size == 0
+        or not np.isfinite(times).all()
+        or (np.diff(times) <= 0).any()
+        or times[0] < 0
+        or times[-1] > t1_s * (1 + 1e-12)
+    ):
+        raise BadInput(
+            "save_s",
+            times.tolist()[:5],
+            f"not increasing times within 0 to t1_s = {t1_s}",
+            "give increasing seconds",
+        )
     return np.minimum(times, t1_s), None
 
 
@@ -81,13 +118,27 @@ def _start_law(scheme: KineticScheme, drive: Drive, p0):
         return scheme.initial_occupancy(level)
     if isinstance(p0, str):
         if p0 not in scheme.states:
-            raise BadInput("p0", p0, "not a state of the scheme", f"use one of {list(scheme.states)}")
+            raise BadInput(
+                "p0", p0, "not a state of the scheme", f"use one of {list(scheme.states)}"
+            )
         return jnp.zeros(scheme.n_states).at[scheme.states.index(p0)].set(1.0)
     law = jnp.asarray(p0, float)
     if law.shape != (scheme.n_states,):
-        raise BadInput("p0", law.shape, f"the scheme has {scheme.n_states} states", "give one probability for each")
-    if not isinstance(law, jax.core.Tracer) and (not bool(jnp.all(law >= 0)) or abs(float(law.sum()) - 1) > 1e-6):
-        raise BadInput("p0", np.asarray(law).tolist(), "not a probability vector", "give entries of 0 or more that sum to 1")
+        raise BadInput(
+            "p0",
+            law.shape,
+            f"the scheme has {scheme.n_states} states",
+            "give one probability for each",
+        )
+    if not isinstance(law, jax.core.Tracer) and (
+        not bool(jnp.all(law >= 0)) or abs(float(law.sum()) - 1) > 1e-6
+    ):
+        raise BadInput(
+            "p0",
+            np.asarray(law).tolist(),
+            "not a probability vector",
+            "give entries of 0 or more that sum to 1",
+        )
     return law
 
 
@@ -96,4 +147,6 @@ def _choose(engine, n: int) -> Engine:
         return engine
     if engine == "auto":
         return Counts() if n > COUNTS_PAY_ABOVE else Channels()
-    raise BadInput("engine", engine, "not an engine", 'use "auto", Channels(), Counts() or Master()')
+    raise BadInput(
+        "engine", engine, "not an engine", 'use "auto", Channels(), Counts() or Master()'
+    )

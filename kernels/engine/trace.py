@@ -58,11 +58,17 @@ class Trace(eqx.Module):
         import xarray as xr
 
         data = xr.Dataset(
-            {"occupancy": (("time", "state"), np.asarray(self.occupancy)),
-             "open_probability": (("time",), np.asarray(self.open_probability), {"units": "1"}),
-             "conductance": (("time",), np.asarray(self.conductance_S), {"units": "S"})},
-            coords={"time": ("time", np.asarray(self.time_s), {"units": "s"}), "state": list(self.scheme.states)},
-            attrs={"scheme": self.scheme.name, "engine": self.engine, "n_channels": self.n})
+            {
+                "occupancy": (("time", "state"), np.asarray(self.occupancy)),
+                "open_probability": (("time",), np.asarray(self.open_probability), {"units": "1"}),
+                "conductance": (("time",), np.asarray(self.conductance_S), {"units": "S"}),
+            },
+            coords={
+                "time": ("time", np.asarray(self.time_s), {"units": "s"}),
+                "state": list(self.scheme.states),
+            },
+            attrs={"scheme": self.scheme.name, "engine": self.engine, "n_channels": self.n},
+        )
         if self.covariance is not None:
             data["covariance"] = (("time", "state", "state_2"), np.asarray(self.covariance))
         return data

@@ -240,16 +240,20 @@ def fire(
         traces.append(trace)
         if throw and bool(jnp.any(state.bad_step >= 0)):
             raise _explain(run, before, state, chunk, rest)
-    if state is None or int(state.step) <= int(discard):
+    _require_counted(state, int(discard), step_s, discard_s)
+    rate = state.spike_count / ((state.step - discard) * step_s)
+    voltage = jnp.concatenate(traces)
+    return Firing(rate, state.spike_count, jnp.mean(rate), voltage, state.bad_step)
+
+
+def _require_counted(state: State | None, discard: int, step_s, discard_s) -> None:
+    if state is None or int(state.step) <= discard:
         raise BadInput(
             "discard_s",
             discard_s,
             f"the run is only {0 if state is None else int(state.step) * step_s:g} s long",
             "run for longer or discard less",
         )
-    rate = state.spike_count / ((state.step - discard) * step_s)
-    voltage = jnp.concatenate(traces)
-    return Firing(rate, state.spike_count, jnp.mean(rate), voltage, state.bad_step)
 
 
 def _numbers(population: Population):

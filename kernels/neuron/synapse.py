@@ -26,8 +26,15 @@ from gabatone.kernels.receptor.spectral import propagator
 _SYNAPTIC, _EXTRASYNAPTIC = 2, 3
 
 
-def tonic_conductance_S(key, inhibition: Inhibition, steroid_M: dict, n_neurons: int, n_steps: int, step_s: float,
-                        engine=None) -> np.ndarray:
+def tonic_conductance_S(
+    key,
+    inhibition: Inhibition,
+    steroid_M: dict,
+    n_neurons: int,
+    n_steps: int,
+    step_s: float,
+    engine=None,
+) -> np.ndarray:
     """Conductance [time, neuron] of the extrasynaptic receptors at constant GABA and steroid.
 
     `engine` is `Channels` (each receptor its own path) or `Master` (the mean).
@@ -44,13 +51,31 @@ def tonic_conductance_S(key, inhibition: Inhibition, steroid_M: dict, n_neurons:
         drive = drive + Tonic(value, name)
     segments = compile_drive(drive, scheme.ligand_names, n_steps * step_s, longest_s=1.0)
     windows, first = _grid_windows(segments, n_steps, step_s), np.zeros(n_neurons, np.int32)
-    return _open_conductance(jax.random.fold_in(key, _EXTRASYNAPTIC), scheme, segments, windows, p0, first,
-                             first + len(segments.length_s), np.arange(n_neurons),
-                             inhibition.n_extrasynaptic, n_steps, step_s, engine)
+    return _open_conductance(
+        jax.random.fold_in(key, _EXTRASYNAPTIC),
+        scheme,
+        segments,
+        windows,
+        p0,
+        first,
+        first + len(segments.length_s),
+        np.arange(n_neurons),
+        inhibition.n_extrasynaptic,
+        n_steps,
+        step_s,
+        engine,
+    )
 
 
-def phasic_conductance_S(key, inhibition: Inhibition, steroid_M: dict, n_neurons: int, n_steps: int, step_s: float,
-                         engine=None) -> np.ndarray:
+def phasic_conductance_S(
+    key,
+    inhibition: Inhibition,
+    steroid_M: dict,
+    n_neurons: int,
+    n_steps: int,
+    step_s: float,
+    engine=None,
+) -> np.ndarray:
     """Conductance [time, neuron] of the synaptic receptors under Poisson releases.
 
     Releases depend on the key only, so that drug conditions can be compared release by
@@ -64,8 +89,20 @@ def phasic_conductance_S(key, inhibition: Inhibition, steroid_M: dict, n_neurons
     segments, start, stop = _release_windows(inhibition, steroid_M, releases, n_steps, step_s)
     windows = _grid_windows(segments, n_steps, step_s, segments.edge_s)
     owner = np.repeat(np.arange(n_neurons), inhibition.n_synapses)
-    return _open_conductance(jax.random.fold_in(key, _SYNAPTIC), scheme, segments, windows, p0, start, stop, owner,
-                             inhibition.receptors_per_synapse, n_steps, step_s, engine)
+    return _open_conductance(
+        jax.random.fold_in(key, _SYNAPTIC),
+        scheme,
+        segments,
+        windows,
+        p0,
+        start,
+        stop,
+        owner,
+        inhibition.receptors_per_synapse,
+        n_steps,
+        step_s,
+        engine,
+    )
 
 
 @eqx.filter_jit
@@ -94,21 +131,38 @@ def _release_windows(inhibition, steroid_M, releases, n_steps, step_s):
     begin = time[:, None] + tau * TRANSIENT_AGES
     end = np.concatenate([begin[:, 1:], np.full((len(time), 1), np.inf)], axis=1)
     end = np.minimum(end, following[:, None])
-    height = np.where(np.arange(len(TRANSIENT_AGES)) < len(TRANSIENT_AGES) - 1, inhibition.cleft_peak_M * np.exp(-TRANSIENT_AGES), 0.0)
+    height = np.where(
+        np.arange(len(TRANSIENT_AGES)) < len(TRANSIENT_AGES) - 1,
+        inhibition.cleft_peak_M * np.exp(-TRANSIENT_AGES),
+        0.0,
+    )
     keep = end - begin > 1e-12
     lead = np.array([r[0] * step_s if len(r) else t1 for r in releases])
     some = lead > 0
-    owner = np.concatenate([np.flatnonzero(some), np.broadcast_to(synapse[:, None], keep.shape)[keep]])
+    owner = np.concatenate(
+        [np.flatnonzero(some), np.broadcast_to(synapse[:, None], keep.shape)[keep]]
+    )
     begins = np.concatenate([np.zeros(some.sum()), begin[keep]])
     ends = np.concatenate([lead[some], end[keep]])
     amplitude = np.concatenate([np.zeros(some.sum()), np.broadcast_to(height, keep.shape)[keep]])
     order = np.lexsort((begins, owner))
     ligands = inhibition.synaptic.ligand_names
-    level = np.tile([{"GABA": inhibition.ambient_M, **steroid_M}.get(name, 0.0) for name in ligands], (len(order), 1))
+    level = np.tile(
+        [{"GABA": inhibition.ambient_M, **steroid_M}.get(name, 0.0) for name in ligands],
+        (len(order), 1),
+    )
     gaba = ligands.index("GABA")
     bound = level + amplitude[order, None] * (np.arange(len(ligands)) == gaba)
-    segments = Segments(ligands, np.stack([begins[order], ends[order]]), level, np.zeros_like(level),
-                        amplitude[order, None], np.array([tau]), np.array([gaba]), bound)
+    segments = Segments(
+        ligands,
+        np.stack([begins[order], ends[order]]),
+        level,
+        np.zeros_like(level),
+        amplitude[order, None],
+        np.array([tau]),
+        np.array([gaba]),
+        bound,
+    )
     edges = np.searchsorted(owner[order], np.arange(len(releases) + 1))
     return segments, edges[:-1].astype(np.int32), edges[1:].astype(np.int32)
 
@@ -119,22 +173,43 @@ def _grid_windows(segments: Segments, n_steps: int, step_s: float, spans=None) -
     first = np.ceil(start / step_s - 1e-9).astype(np.int64)
     f32 = np.float32
     row = np.zeros(len(start), np.int32)
-    return Windows(row, f32(stop - start), first.astype(np.int32), f32(first * step_s - start), f32(segments.level),
-                   f32(segments.slope), f32(segments.amplitude), f32(segments.bound))
+    return Windows(
+        row,
+        f32(stop - start),
+        first.astype(np.int32),
+        f32(first * step_s - start),
+        f32(segments.level),
+        f32(segments.slope),
+        f32(segments.amplitude),
+        f32(segments.bound),
+    )
 
 
-def _open_conductance(key, scheme, segments, windows, p0, first, stop, owner, per_group, n_steps, step_s, engine):
+def _open_conductance(
+    key, scheme, segments, windows, p0, first, stop, owner, per_group, n_steps, step_s, engine
+):
     """Run the receptors of all groups as individual paths; conductance [time, neuron] in S."""
     row, rates = rate_tables(scheme, segments.bound, segments.ligands)
     is_open = scheme.is_open.astype(np.int32)
     weight = is_open[list(scheme.target)] - is_open[list(scheme.source)]
     n_neurons = int(owner.max()) + 1
-    job = Job(rates, windows._replace(row=row), first, stop, owner.astype(np.int32),
-              segments.tau_s.astype(np.float32), segments.decay_ligand.astype(np.int32),
-              *start_tables(np.asarray(p0)[None]), np.zeros(len(weight), np.int32), weight.astype(np.int32),
-              np.float32(step_s))
+    job = Job(
+        rates,
+        windows._replace(row=row),
+        first,
+        stop,
+        owner.astype(np.int32),
+        segments.tau_s.astype(np.float32),
+        segments.decay_ligand.astype(np.int32),
+        *start_tables(np.asarray(p0)[None]),
+        np.zeros(len(weight), np.int32),
+        weight.astype(np.int32),
+        np.float32(step_s),
+    )
     shape = Shape(n_steps, n_neurons, 1, per_group, segments.smooth)
-    events, starts = count_events(key, job, None, len(first) * per_group, shape, engine or Channels())
+    events, starts = count_events(
+        key, job, None, len(first) * per_group, shape, engine or Channels()
+    )
     opened = starts @ is_open.astype(np.int64)
     number = opened[:, None] + np.cumsum(events[:, :-1, 0], axis=1)
     return (number.T * open_conductance_S(scheme)).astype(np.float32)
@@ -147,7 +222,9 @@ def _mean_phasic(inhibition, steroid_M, p0, releases, n_neurons, n_steps, step_s
     drive = Decay(inhibition.cleft_peak_M, inhibition.cleft_decay_s) + Tonic(inhibition.ambient_M)
     for name, value in steroid_M.items():
         drive = drive + Tonic(value, name)
-    segments = compile_drive(drive, scheme.ligand_names, ages * step_s, cuts_s=np.arange(1, ages) * step_s)
+    segments = compile_drive(
+        drive, scheme.ligand_names, ages * step_s, cuts_s=np.arange(1, ages) * step_s
+    )
     pieces = np.asarray(propagators(scheme, segments, 4))
     into = np.minimum((segments.edge_s[:-1] + 1e-12) // step_s, ages - 1).astype(int)
     steps = [reduce(np.matmul, pieces[into == a]) for a in range(ages)]
@@ -170,7 +247,9 @@ def _mean_phasic(inhibition, steroid_M, p0, releases, n_neurons, n_steps, step_s
 
     start = jnp.tile(jnp.asarray(p0, jnp.float32), (len(owner), 1))
     seen = run(start, jnp.asarray(lane), jnp.asarray(age))
-    return np.asarray(seen * inhibition.receptors_per_synapse * open_conductance_S(scheme), np.float32)
+    return np.asarray(
+        seen * inhibition.receptors_per_synapse * open_conductance_S(scheme), np.float32
+    )
 
 
 def _active(releases, ages: int, n_steps: int) -> tuple[np.ndarray, np.ndarray]:

@@ -33,7 +33,9 @@ from gabatone.kernels.neuron.synapse import (
     tonic_conductance_S,
 )
 
-_SCALE_NM = 20.0  # where the concentration axis turns from linear to logarithmic; a matter of spacing only
+_SCALE_NM = (
+    20.0  # where the concentration axis turns from linear to logarithmic; a matter of spacing only
+)
 _KNOTS = 32
 _DEGREE = 5
 _BATCH = 16
@@ -90,7 +92,11 @@ class Transfer(eqx.Module):
     def log_conductance(self, conc_nM) -> Float[Array, "..."]:
         """Log of the mean inhibitory conductance (S) at `conc_nM`, any shape."""
         u = jnp.clip(jnp.log1p(jnp.asarray(conc_nM) / _SCALE_NM), self.knots[0], self.knots[-1])
-        at = jnp.clip(jnp.searchsorted(jnp.asarray(self.knots), u, side="right") - 1, 0, self.knots.shape[0] - 2)
+        at = jnp.clip(
+            jnp.searchsorted(jnp.asarray(self.knots), u, side="right") - 1,
+            0,
+            self.knots.shape[0] - 2,
+        )
         x = u - jnp.asarray(self.knots)[at]
         a, b, c, d = (jnp.asarray(self.pieces)[k, at] for k in range(4))
         return ((a * x + b) * x + c) * x + d
@@ -115,8 +121,10 @@ def potentiate(inhibition: Inhibition, ligand: str, conc_M) -> Potentiation:
     most = transient_squarings(inhibition, {ligand: conc_M.max()})
     # equal batches, the last one padded, so that one program serves any number of levels
     levels = np.append(conc_M, np.zeros(-len(conc_M) % _BATCH)).reshape(-1, _BATCH)
-    means = np.concatenate([np.asarray(_means(inhibition, ligand, batch, most)) for batch in levels], axis=1)
-    tonic, phasic, charge = means[:, :len(conc_M)]
+    means = np.concatenate(
+        [np.asarray(_means(inhibition, ligand, batch, most)) for batch in levels], axis=1
+    )
+    tonic, phasic, charge = means[:, : len(conc_M)]
     each = open_conductance_S(inhibition.synaptic) * inhibition.receptors_per_synapse
     tonic = tonic * inhibition.n_extrasynaptic * open_conductance_S(inhibition.extrasynaptic)
     return Potentiation(conc_M, tonic, phasic * each * inhibition.n_synapses, charge * each)
@@ -142,8 +150,20 @@ def _means(inhibition: Inhibition, ligand: str, conc_M, most: int | None):
     return jnp.stack(jax.lax.map(level, jnp.asarray(conc_M)))
 
 
-def tabulate_firing(key, inhibition: Inhibition, population: Population, ligand: str, conc_M, *, duration_s: float,
-                    step_s: float, discard_s: float, engine=None, progress=None, workers: int = 2) -> FiringTable:
+def tabulate_firing(
+    key,
+    inhibition: Inhibition,
+    population: Population,
+    ligand: str,
+    conc_M,
+    *,
+    duration_s: float,
+    step_s: float,
+    discard_s: float,
+    engine=None,
+    progress=None,
+    workers: int = 2,
+) -> FiringTable:
     """Simulate the population at each steroid level with individual receptor channels.
 
     Excitation, releases and channel streams depend on the key alone, so levels differ by the
@@ -165,11 +185,19 @@ def tabulate_firing(key, inhibition: Inhibition, population: Population, ligand:
     with ThreadPoolExecutor(workers) as pool:
         rows = [first, *pool.map(level, conc_M[1:])]
     tonic, phasic, spikes = (np.array(column, float) for column in zip(*rows, strict=True))
-    return FiringTable(conc_M, tonic, phasic, spikes, n * (duration_s - discard_s),
-                       "Channels" if engine is None else type(engine).__name__)
+    return FiringTable(
+        conc_M,
+        tonic,
+        phasic,
+        spikes,
+        n * (duration_s - discard_s),
+        "Channels" if engine is None else type(engine).__name__,
+    )
 
 
-def build_transfer(inhibition: Inhibition, ligand: str, untreated_M: float, table: FiringTable) -> Transfer:
+def build_transfer(
+    inhibition: Inhibition, ligand: str, untreated_M: float, table: FiringTable
+) -> Transfer:
     """The smooth `Transfer` of simulated firing; refuses one that does not fall with inhibition.
 
     Raises
@@ -180,13 +208,18 @@ def build_transfer(inhibition: Inhibition, ligand: str, untreated_M: float, tabl
     """
     top = float(table.conc_M.max())
     knots = np.linspace(0.0, np.log1p(top * 1e9 / _SCALE_NM), _KNOTS)
-    exact = potentiate(inhibition, ligand, np.append(_SCALE_NM * 1e-9 * np.expm1(knots), table.conc_M))
+    exact = potentiate(
+        inhibition, ligand, np.append(_SCALE_NM * 1e-9 * np.expm1(knots), table.conc_M)
+    )
     log_S = np.log(exact.total_S)
     spline = CubicSpline(knots, log_S[:_KNOTS])
     untreated = float(spline(np.log1p(untreated_M * 1e9 / _SCALE_NM)))
     if table.spikes.max() < 50:
-        raise Failure("silent_neurons", f"only {table.spikes.max():.0f} spikes in {table.neuron_seconds:g} "
-                      "neuron-seconds; raise the excitatory drive, or simulate more neurons for longer")
+        raise Failure(
+            "silent_neurons",
+            f"only {table.spikes.max():.0f} spikes in {table.neuron_seconds:g} "
+            "neuron-seconds; raise the excitatory drive, or simulate more neurons for longer",
+        )
     coefficients = _poisson_fit(log_S[_KNOTS:] - untreated, table.spikes)
     return Transfer(knots, spline.c, coefficients, untreated)
 
@@ -208,10 +241,19 @@ def _poisson_fit(d: np.ndarray, spikes: np.ndarray) -> np.ndarray:
     powers = np.arange(1, _DEGREE + 1)
     span = np.linspace(d.min(), d.max(), 500)[:, None]
     for least in (None, 0.0):
-        found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(None, None)] + [(least, None)] * _DEGREE,
-                         options={"maxiter": 20_000, "maxfun": 40_000, "ftol": 1e-16, "gtol": 1e-9})
+        found = minimize(
+            loss,
+            start,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=[(None, None)] + [(least, None)] * _DEGREE,
+            options={"maxiter": 20_000, "maxfun": 40_000, "ftol": 1e-16, "gtol": 1e-9},
+        )
         slope = (found.x[1:] * powers * span ** (powers - 1)).sum(axis=1)
         if np.isfinite(found.fun) and slope.min() > 0:
             return found.x[1:]
-    raise Failure("transfer_fit", f"no smooth fall of firing with inhibition fits spikes {spikes.tolist()}; "
-                  "likely cause: too few spikes. Simulate more neurons, or for longer")
+    raise Failure(
+        "transfer_fit",
+        f"no smooth fall of firing with inhibition fits spikes {spikes.tolist()}; "
+        "likely cause: too few spikes. Simulate more neurons, or for longer",
+    )

@@ -29,7 +29,12 @@ def incomplete_names() -> list[str]:
 
 def load_incomplete(name: str) -> dict:
     """What is known of an incomplete scheme: citation, topology, what was read."""
-    return _read_toml(_HERE / "schemes" / "incomplete" / f"{_known(name, incomplete_names(), 'incomplete scheme')}.toml")
+    return _read_toml(
+        _HERE
+        / "schemes"
+        / "incomplete"
+        / f"{_known(name, incomplete_names(), 'incomplete scheme')}.toml"
+    )
 
 
 def load_scheme(name_or_path) -> KineticScheme:
@@ -44,8 +49,12 @@ def load_scheme(name_or_path) -> KineticScheme:
     if text.endswith(".toml"):
         return _build(Path(text))
     if text in incomplete_names():
-        raise BadInput("scheme", text, f"listed as incomplete: {load_incomplete(text)['what_is_known']}",
-                       "choose a complete scheme; no rate is invented here")
+        raise BadInput(
+            "scheme",
+            text,
+            f"listed as incomplete: {load_incomplete(text)['what_is_known']}",
+            "choose a complete scheme; no rate is invented here",
+        )
     return _catalogued(_known(text, scheme_names(), "scheme"))
 
 
@@ -65,10 +74,17 @@ def load_steroid(name: str = "allopregnanolone") -> Steroid:
     ligand = "allopregnanolone" if name == "brexanolone" else name
     return Steroid(
         dissociation_closed_M=data["K_closed_uM"] * 1e-6 * data["relative_potency"][name],
-        c_open=data["c_open"], c_desensitized=data["c_desensitized"],
-        unbinding_closed_per_s=data["koff_closed_per_s"], phi_open=data["phi_open"],
-        phi_desensitized=data["phi_desensitized"], n_sites=data["n_sites"], ligand=ligand, name=name,
-        status=data["relative_potency_status"][name], where=data["where"])
+        c_open=data["c_open"],
+        c_desensitized=data["c_desensitized"],
+        unbinding_closed_per_s=data["koff_closed_per_s"],
+        phi_open=data["phi_open"],
+        phi_desensitized=data["phi_desensitized"],
+        n_sites=data["n_sites"],
+        ligand=ligand,
+        name=name,
+        status=data["relative_potency_status"][name],
+        where=data["where"],
+    )
 
 
 @cache
@@ -79,8 +95,12 @@ def _catalogued(name: str) -> KineticScheme:
 def _known(name: str, names: list[str], what: str) -> str:
     if name not in names:
         near = difflib.get_close_matches(name, names, n=3, cutoff=0.3) or names[:3]
-        raise BadInput(what, name, f"no {what} of that name", f"did you mean {', '.join(near)}? "
-                       f"`gabatone scheme list` shows all")
+        raise BadInput(
+            what,
+            name,
+            f"no {what} of that name",
+            f"did you mean {', '.join(near)}? `gabatone scheme list` shows all",
+        )
     return name
 
 
@@ -88,9 +108,13 @@ def _read_toml(path: Path) -> dict:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise BadInput("scheme file", str(path), "the file cannot be read", "check the path") from error
+        raise BadInput(
+            "scheme file", str(path), "the file cannot be read", "check the path"
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadInput(path.name, str(error), "the file is not valid TOML", "mend the line it names") from error
+        raise BadInput(
+            path.name, str(error), "the file is not valid TOML", "mend the line it names"
+        ) from error
 
 
 def _build(path: Path) -> KineticScheme:
@@ -101,24 +125,39 @@ def _build(path: Path) -> KineticScheme:
     seen = {}
     for k, edge in enumerate(edges):
         if edge[:2] in seen:
-            raise BadInput(f"{file}: transitions[{k}]", f"{names[edge[0]]} -> {names[edge[1]]}",
-                           f"already given as transitions[{seen[edge[:2]]}]", "remove one of the two")
+            raise BadInput(
+                f"{file}: transitions[{k}]",
+                f"{names[edge[0]]} -> {names[edge[1]]}",
+                f"already given as transitions[{seen[edge[:2]]}]",
+                "remove one of the two",
+            )
         seen[edge[:2]] = k
     initial = data.get("initial_state", names[0])
     if initial != EQUILIBRIUM and initial not in names:
-        raise BadInput(f"{file}: initial_state", initial, "not a state of the scheme",
-                       f"use one of {names} or {EQUILIBRIUM!r}")
+        raise BadInput(
+            f"{file}: initial_state",
+            initial,
+            "not a state of the scheme",
+            f"use one of {names} or {EQUILIBRIUM!r}",
+        )
     source, target, ligands, value, factor, symbols = zip(*edges, strict=True)
     with np.errstate(divide="ignore"):
         log_rate = np.log(np.array(value)) + np.log(np.array(factor))
     warnings = _reach(file, names, source, target, value, initial)
     scheme = KineticScheme(
-        log_rate=log_rate, conductance_pS=np.array([s["conductance_pS"] for s in states], float),
-        name=str(data.get("key", path.stem)), states=tuple(names), kinds=tuple(s["kind"] for s in states),
-        source=source, target=target, ligands=ligands, initial=initial,
-        facts=_facts(file, data, states, symbols, factor, warnings))
+        log_rate=log_rate,
+        conductance_pS=np.array([s["conductance_pS"] for s in states], float),
+        name=str(data.get("key", path.stem)),
+        states=tuple(names),
+        kinds=tuple(s["kind"] for s in states),
+        source=source,
+        target=target,
+        ligands=ligands,
+        initial=initial,
+        facts=_facts(file, data, states, symbols, factor, warnings),
+    )
     if not scheme.open_states:
-        raise BadInput(f"{file}: states", names, "no state is open", "give one state kind = \"open\"")
+        raise BadInput(f"{file}: states", names, "no state is open", 'give one state kind = "open"')
     try:
         require_reversible(scheme)
     except BadInput as error:
@@ -130,7 +169,12 @@ def _build(path: Path) -> KineticScheme:
 def _tables(file: str, data: dict, key: str) -> list[dict]:
     tables = data.get(key)
     if not isinstance(tables, list) or not tables or not all(isinstance(t, dict) for t in tables):
-        raise BadInput(f"{file}: {key}", tables, "missing, empty or not a list of tables", f"write [[{key}]] blocks")
+        raise BadInput(
+            f"{file}: {key}",
+            tables,
+            "missing, empty or not a list of tables",
+            f"write [[{key}]] blocks",
+        )
     return tables
 
 
@@ -140,18 +184,37 @@ def _states(file: str, tables) -> list[dict]:
     for k, table in enumerate(tables):
         name, kind = table.get("name"), table.get("kind")
         if not isinstance(name, str) or not name or name in names:
-            raise BadInput(f"{file}: states[{k}].name", name, "missing or used twice", "give each state its own name")
+            raise BadInput(
+                f"{file}: states[{k}].name",
+                name,
+                "missing or used twice",
+                "give each state its own name",
+            )
         if kind not in KINDS:
-            raise BadInput(f"{file}: states[{k}].kind", kind, "unknown kind of state", f"use one of {KINDS}")
-        conductance = _number(f"{file}: states[{k}].conductance_pS", table.get("conductance_pS", 0.0))
+            raise BadInput(
+                f"{file}: states[{k}].kind", kind, "unknown kind of state", f"use one of {KINDS}"
+            )
+        conductance = _number(
+            f"{file}: states[{k}].conductance_pS", table.get("conductance_pS", 0.0)
+        )
         if (kind == "open") != (conductance > 0):
-            raise BadInput(f"{file}: states[{k}].conductance_pS", conductance,
-                           f"a state of kind {kind!r} cannot have this conductance",
-                           "give open states a positive conductance and the others 0")
+            raise BadInput(
+                f"{file}: states[{k}].conductance_pS",
+                conductance,
+                f"a state of kind {kind!r} cannot have this conductance",
+                "give open states a positive conductance and the others 0",
+            )
         names.add(name)
-        out.append({"name": name, "kind": kind, "conductance_pS": conductance,
-                    "bound_agonists": int(_number(f"{file}: states[{k}].bound_agonists",
-                                                  table.get("bound_agonists", 0)))})
+        out.append(
+            {
+                "name": name,
+                "kind": kind,
+                "conductance_pS": conductance,
+                "bound_agonists": int(
+                    _number(f"{file}: states[{k}].bound_agonists", table.get("bound_agonists", 0))
+                ),
+            }
+        )
     return out
 
 
@@ -162,21 +225,36 @@ def _edge(file: str, names: list[str], k: int, table: dict) -> tuple:
         name = table.get(side)
         if name not in names:
             near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.0)
-            raise BadInput(f"{where}.{side}", name, "not a state of the scheme",
-                           f"use one of {names}" + (f" (nearest: {near[0]})" if near else ""))
+            raise BadInput(
+                f"{where}.{side}",
+                name,
+                "not a state of the scheme",
+                f"use one of {names}" + (f" (nearest: {near[0]})" if near else ""),
+            )
         ends.append(names.index(name))
     if ends[0] == ends[1]:
         raise BadInput(where, names[ends[0]], "a transition from a state to itself", "remove it")
     if "value" not in table:
-        raise BadInput(f"{where}.value", None, "the rate is missing", "give value in the stated unit")
+        raise BadInput(
+            f"{where}.value", None, "the rate is missing", "give value in the stated unit"
+        )
     value = _number(f"{where}.value", table["value"])
     factor = _number(f"{where}.factor", table.get("factor", 1))
     if factor == 0:
-        raise BadInput(f"{where}.factor", factor, "a factor of 0 hides a rate", "set value = 0 if that is meant")
+        raise BadInput(
+            f"{where}.factor",
+            factor,
+            "a factor of 0 hides a rate",
+            "set value = 0 if that is meant",
+        )
     ligand, unit = table.get("ligand", ""), table.get("unit")
     if unit not in _UNITS or _UNITS[unit] != bool(ligand):
-        raise BadInput(f"{where}.unit", unit, f"does not fit ligand {ligand!r}",
-                       "use 'M^-1 s^-1' with a ligand and 's^-1' without")
+        raise BadInput(
+            f"{where}.unit",
+            unit,
+            f"does not fit ligand {ligand!r}",
+            "use 'M^-1 s^-1' with a ligand and 's^-1' without",
+        )
     return (*ends, ligand, value, factor, str(table.get("symbol", "")))
 
 
@@ -184,7 +262,9 @@ def _number(field: str, value) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise BadInput(field, value, "not a number", "give a number")
     if not math.isfinite(value) or value < 0:
-        raise BadInput(field, value, "negative, NaN or infinite", "give a finite number of 0 or more")
+        raise BadInput(
+            field, value, "negative, NaN or infinite", "give a finite number of 0 or more"
+        )
     return float(value)
 
 
@@ -196,15 +276,23 @@ def _reach(file, names, source, target, value, initial) -> tuple[str, ...]:
     drawn = _reached(start, list(zip(source, target, strict=True)))
     lost = [names[i] for i in range(len(names)) if i not in drawn]
     if lost:
-        raise BadInput(f"{file}: states", lost, f"no path of transitions leads there from {names[start]}",
-                       "add the missing transition or remove the state")
+        raise BadInput(
+            f"{file}: states",
+            lost,
+            f"no path of transitions leads there from {names[start]}",
+            "add the missing transition or remove the state",
+        )
     live = [(i, j) for i, j, v in zip(source, target, value, strict=True) if v > 0]
-    notes += [f"state {names[i]} is never entered because a rate is 0"
-              for i in sorted(drawn - _reached(start, live))]
+    notes += [
+        f"state {names[i]} is never entered because a rate is 0"
+        for i in sorted(drawn - _reached(start, live))
+    ]
     home = _reached(0, [(j, i) for i, j in live])
     stuck = [names[i] for i in range(len(names)) if i not in home]
     if stuck:
-        notes.append(f"no way back to {names[0]} from {', '.join(stuck)}: no steady state is defined")
+        notes.append(
+            f"no way back to {names[0]} from {', '.join(stuck)}: no steady state is defined"
+        )
     return tuple(notes)
 
 
@@ -220,11 +308,27 @@ def _reached(start: int, edges: list) -> set[int]:
 
 
 def _facts(file, data, states, symbols, factors, warnings) -> SchemeFacts:
-    text = {k: str(data.get(k, "")) for k in
-            ("citation", "doi", "receptor", "preparation", "temperature", "species", "where", "notes",
-             "conductance_note")}
-    return SchemeFacts(**text, status=str(data.get("status", "assumed")),
-                       temperature_C=_number(f"{file}: temperature_C", data.get("temperature_C", 23.0)),
-                       temperature_C_status=str(data.get("temperature_C_status", "assumed")),
-                       bound_agonists=tuple(s["bound_agonists"] for s in states), symbols=symbols,
-                       factors=factors, warnings=warnings)
+    text = {
+        k: str(data.get(k, ""))
+        for k in (
+            "citation",
+            "doi",
+            "receptor",
+            "preparation",
+            "temperature",
+            "species",
+            "where",
+            "notes",
+            "conductance_note",
+        )
+    }
+    return SchemeFacts(
+        **text,
+        status=str(data.get("status", "assumed")),
+        temperature_C=_number(f"{file}: temperature_C", data.get("temperature_C", 23.0)),
+        temperature_C_status=str(data.get("temperature_C_status", "assumed")),
+        bound_agonists=tuple(s["bound_agonists"] for s in states),
+        symbols=symbols,
+        factors=factors,
+        warnings=warnings,
+    )

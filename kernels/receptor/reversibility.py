@@ -37,9 +37,12 @@ def cycle_ratios(scheme) -> list[Cycle]:
         names = tuple(scheme.states[i] for i in path[:-1])
         unbalanced = {k: v for k, v in ligands.items() if k and v}
         if unbalanced and np.isfinite(log_ratio):
-            raise BadInput(f"{scheme.name}: cycle {'-'.join(names)}", unbalanced,
-                           "binding and unbinding steps do not cancel around the cycle",
-                           "give each binding step the unbinding step of the same ligand")
+            raise BadInput(
+                f"{scheme.name}: cycle {'-'.join(names)}",
+                unbalanced,
+                "binding and unbinding steps do not cancel around the cycle",
+                "give each binding step the unbinding step of the same ligand",
+            )
         cycles.append(Cycle(names, float(np.exp(log_ratio))))
     return cycles
 
@@ -49,17 +52,25 @@ def require_reversible(scheme) -> list[Cycle]:
     cycles = cycle_ratios(scheme)
     for cycle in cycles:
         if not LOWEST <= cycle.ratio <= HIGHEST:
-            raise BadInput(f"{scheme.name}: cycle {'-'.join(cycle.states)}", cycle.ratio,
-                           "the products of rates around the cycle differ, so the channel would do work for free",
-                           f"mend a rate of the cycle until the ratio is within {LOWEST} to {HIGHEST}")
+            raise BadInput(
+                f"{scheme.name}: cycle {'-'.join(cycle.states)}",
+                cycle.ratio,
+                "the products of rates around the cycle differ, so the channel would do work for free",
+                f"mend a rate of the cycle until the ratio is within {LOWEST} to {HIGHEST}",
+            )
     return cycles
 
 
 def _pairs(scheme) -> dict:
     """Unordered state pair -> {(i, j): (log rate, ligand)}."""
     pairs = {}
-    for i, j, ligand, rate in zip(scheme.source, scheme.target, scheme.ligands,
-                                  np.asarray(scheme.log_rate, float), strict=True):
+    for i, j, ligand, rate in zip(
+        scheme.source,
+        scheme.target,
+        scheme.ligands,
+        np.asarray(scheme.log_rate, float),
+        strict=True,
+    ):
         pairs.setdefault((min(i, j), max(i, j)), {})[(i, j)] = (float(rate), ligand)
     return pairs
 

@@ -123,11 +123,17 @@ class KineticScheme(eqx.Module):
             factor = jnp.stack([jnp.asarray(v, float) for v in values])[which]
             return jnp.exp(jnp.asarray(self.log_rate, float)) * factor
         # plain numbers stay on the host: nothing to compile
-        return jnp.asarray(np.exp(np.asarray(self.log_rate, float)) * np.array(values, float)[which], float)
+        return jnp.asarray(
+            np.exp(np.asarray(self.log_rate, float)) * np.array(values, float)[which], float
+        )
 
     def generator(self, conc_M: dict) -> Float[Array, "state state"]:
         """Generator Q, 1/s, with ``Q[i, j]`` the rate i -> j and rows that sum to zero."""
-        rows, cols, shape = np.array(self.source), np.array(self.target), (self.n_states, self.n_states)
+        rows, cols, shape = (
+            np.array(self.source),
+            np.array(self.target),
+            (self.n_states, self.n_states),
+        )
         rates = self.rates(conc_M)
         if isinstance(rates, jax.core.Tracer):
             off = jnp.zeros(shape).at[rows, cols].add(rates)
@@ -151,7 +157,9 @@ class KineticScheme(eqx.Module):
         with the steroid level in `conc_M`, whose other ligands are ignored.
         """
         conc = dict(conc_M or {})
-        steroid = {} if self.copies is None else {self.copies.ligand: conc.get(self.copies.ligand, 0.0)}
+        steroid = (
+            {} if self.copies is None else {self.copies.ligand: conc.get(self.copies.ligand, 0.0)}
+        )
         if self.initial == EQUILIBRIUM:
             return self.steady_state(steroid)
         if self.copies is None:
@@ -173,25 +181,43 @@ class KineticScheme(eqx.Module):
         Raises `BadInput` outside 0 to 45 C.
         """
         if not 0.0 <= celsius <= 45.0:
-            raise BadInput("celsius", celsius, "outside the range of living tissue (0 to 45)", "give degrees Celsius")
+            raise BadInput(
+                "celsius",
+                celsius,
+                "outside the range of living tissue (0 to 45)",
+                "give degrees Celsius",
+            )
         if q10 is None:
             q10 = read_cards(TEMPERATURE_CARDS)["q10_rates"].value
         shift = np.log(q10) * (celsius - self.facts.temperature_C) / 10.0
         warm = eqx.tree_at(lambda s: s.log_rate, self, self.log_rate + shift)
-        return _replace_facts(warm, temperature_C=float(celsius), temperature_C_status="derived",
-                              temperature=f"{celsius:g} C (Q10 {q10:g})")
+        return _replace_facts(
+            warm,
+            temperature_C=float(celsius),
+            temperature_C_status="derived",
+            temperature=f"{celsius:g} C (Q10 {q10:g})",
+        )
 
 
 def check_concentrations(scheme: KineticScheme, conc_M: dict) -> dict:
     """Fill absent ligands with 0 and refuse unknown ones and negative or non-finite values."""
     for name, value in conc_M.items():
         if name not in scheme.ligand_names:
-            raise BadInput(f"concentration of {name}", value,
-                           f"scheme {scheme.name} has no transition that depends on {name}",
-                           f"use one of {list(scheme.ligand_names)}, or scheme.with_steroid(...)")
-        if not isinstance(value, jax.core.Tracer) and not np.all(np.isfinite(value) & (np.asarray(value) >= 0)):
-            raise BadInput(f"concentration of {name}", value, "a concentration is finite and not negative",
-                           "give mol/L (1e-3 for 1 mM)")
+            raise BadInput(
+                f"concentration of {name}",
+                value,
+                f"scheme {scheme.name} has no transition that depends on {name}",
+                f"use one of {list(scheme.ligand_names)}, or scheme.with_steroid(...)",
+            )
+        if not isinstance(value, jax.core.Tracer) and not np.all(
+            np.isfinite(value) & (np.asarray(value) >= 0)
+        ):
+            raise BadInput(
+                f"concentration of {name}",
+                value,
+                "a concentration is finite and not negative",
+                "give mol/L (1e-3 for 1 mM)",
+            )
     return {name: conc_M.get(name, 0.0) for name in scheme.ligand_names}
 
 

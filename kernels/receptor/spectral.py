@@ -31,8 +31,11 @@ def steady_state(generator) -> Float[Array, " state"]:
         if into == 0:
             continue
         if out == 0:
-            raise Failure("no_steady_state", f"state number {k} is reached but nothing leads from it back to state 0; "
-                          "give the missing rate a value, or start from a named state")
+            raise Failure(
+                "no_steady_state",
+                f"state number {k} is reached but nothing leads from it back to state 0; "
+                "give the missing rate a value, or start from a named state",
+            )
         rates[:k, k] /= out
         rates[:k, :k] += np.outer(rates[:k, k], rates[k, :k])
     for k in range(1, len(rates)):
@@ -84,7 +87,9 @@ def propagator(generator, dt_s, *, most: int | None = None) -> Float[Array, "sta
         power = power @ jump * (a / k)
         return (power, total + power), None
 
-    (_, total), _ = jax.lax.scan(term, (eye, eye), jnp.arange(1.0, _TERMS + 1, dtype=generator.dtype))
+    (_, total), _ = jax.lax.scan(
+        term, (eye, eye), jnp.arange(1.0, _TERMS + 1, dtype=generator.dtype)
+    )
     short = total / total.sum(axis=1, keepdims=True)
 
     def square(k, step):
@@ -138,8 +143,16 @@ def occupancy_at(p0, generator, time_s, *, most: int | None = None) -> Float[Arr
     return jax.lax.scan(advance, jnp.asarray(p0), steps)[1]
 
 
-def dose_response(scheme, conc_M, *, ligand: str = "GABA", background_M: dict | None = None,
-                  pulse_s: float = 1e-3, step_time_s=None, pulse_time_s=None) -> dict[str, Float[Array, " dose"]]:
+def dose_response(
+    scheme,
+    conc_M,
+    *,
+    ligand: str = "GABA",
+    background_M: dict | None = None,
+    pulse_s: float = 1e-3,
+    step_time_s=None,
+    pulse_time_s=None,
+) -> dict[str, Float[Array, " dose"]]:
     """Open probability against concentration: peak of a step, peak of a brief pulse, steady state.
 
     Parameters
@@ -165,7 +178,9 @@ def dose_response(scheme, conc_M, *, ligand: str = "GABA", background_M: dict | 
         step_time_s = np.geomspace(2e-6, 0.5, 400)
     if pulse_time_s is None:
         near = np.linspace(0, 1.5 * pulse_s, 151)[1:]
-        pulse_time_s = np.concatenate([near, near[-1] + np.geomspace(pulse_s / 50, 50 * pulse_s, 150)])
+        pulse_time_s = np.concatenate(
+            [near, near[-1] + np.geomspace(pulse_s / 50, 50 * pulse_s, 150)]
+        )
     pulse_time_s = np.asarray(pulse_time_s)
     during = np.append(pulse_time_s[pulse_time_s < pulse_s], pulse_s)
     after = pulse_time_s[pulse_time_s > pulse_s] - pulse_s
@@ -179,8 +194,11 @@ def dose_response(scheme, conc_M, *, ligand: str = "GABA", background_M: dict | 
         step = occupancy_at(start, bound, step_time_s, most=most)
         on = occupancy_at(start, bound, during, most=most)
         pulse = jnp.concatenate([on, occupancy_at(on[-1], rest, after, most=most)])
-        return (scheme.open_probability(step).max(), scheme.open_probability(pulse).max(),
-                scheme.open_probability(steady_state(bound)))
+        return (
+            scheme.open_probability(step).max(),
+            scheme.open_probability(pulse).max(),
+            scheme.open_probability(steady_state(bound)),
+        )
 
     step, pulse, steady = jax.lax.map(one, jnp.asarray(conc_M, float))
     return {"step_peak": step, "pulse_peak": pulse, "steady": steady}

@@ -66,14 +66,24 @@ class Steroid(eqx.Module):
         copies = range(self.n_sites + 1)
         facts = scheme.facts
         return KineticScheme(
-            log_rate=_stack(log_rate), conductance_pS=np.tile(scheme.conductance_pS, self.n_sites + 1),
+            log_rate=_stack(log_rate),
+            conductance_pS=np.tile(scheme.conductance_pS, self.n_sites + 1),
             name=f"{scheme.name} x {self.name}",
             states=tuple(f"{s}+{m}S" if m else s for m in copies for s in scheme.states),
-            kinds=scheme.kinds * (self.n_sites + 1), source=source, target=target, ligands=ligands,
+            kinds=scheme.kinds * (self.n_sites + 1),
+            source=source,
+            target=target,
+            ligands=ligands,
             initial=scheme.initial,
-            facts=SchemeFacts(**{**{f: getattr(facts, f) for f in facts.__dataclass_fields__},
-                                 "status": "derived", "bound_agonists": facts.bound_agonists * (self.n_sites + 1),
-                                 "symbols": symbols, "factors": (1.0,) * len(symbols)}),
+            facts=SchemeFacts(
+                **{
+                    **{f: getattr(facts, f) for f in facts.__dataclass_fields__},
+                    "status": "derived",
+                    "bound_agonists": facts.bound_agonists * (self.n_sites + 1),
+                    "symbols": symbols,
+                    "factors": (1.0,) * len(symbols),
+                }
+            ),
             copies=SteroidCopies(self.ligand, self.n_sites, n, self.dissociation_closed_M),
         )
 
@@ -82,7 +92,9 @@ class Steroid(eqx.Module):
         symbols = scheme.facts.symbols or ("",) * len(scheme.source)
         for e, (i, j) in enumerate(zip(scheme.source, scheme.target, strict=True)):
             shift = m * self._entry_shift(scheme.kinds[i], scheme.kinds[j])
-            out.append((i + m * n, j + m * n, scheme.ligands[e], scheme.log_rate[e] + shift, symbols[e]))
+            out.append(
+                (i + m * n, j + m * n, scheme.ligands[e], scheme.log_rate[e] + shift, symbols[e])
+            )
         return out
 
     def _entry_shift(self, kind_from: str, kind_to: str):
@@ -96,7 +108,11 @@ class Steroid(eqx.Module):
 
     def _binding_edges(self, scheme, m: int) -> list[tuple]:
         n, out = scheme.n_states, []
-        on = _log(self.unbinding_closed_per_s) - _log(self.dissociation_closed_M) + np.log(self.n_sites - m)
+        on = (
+            _log(self.unbinding_closed_per_s)
+            - _log(self.dissociation_closed_M)
+            + np.log(self.n_sites - m)
+        )
         for i, kind in enumerate(scheme.kinds):
             off = _log(self.unbinding_closed_per_s) + np.log(m + 1) + _log(self.bias(kind))
             out.append((i + m * n, i + (m + 1) * n, self.ligand, on, "steroid_on"))

@@ -18,18 +18,40 @@ def summarise(scheme: KineticScheme) -> dict:
     agonists = facts.bound_agonists or (None,) * scheme.n_states
     rates = np.exp(np.asarray(scheme.log_rate, float))
     return {
-        "key": scheme.name, "citation": facts.citation, "doi": facts.doi, "receptor": facts.receptor,
-        "preparation": facts.preparation, "temperature": facts.temperature, "temperature_C": facts.temperature_C,
-        "temperature_C_status": facts.temperature_C_status, "species": facts.species, "status": facts.status,
-        "where": facts.where, "notes": facts.notes, "conductance_note": facts.conductance_note,
+        "key": scheme.name,
+        "citation": facts.citation,
+        "doi": facts.doi,
+        "receptor": facts.receptor,
+        "preparation": facts.preparation,
+        "temperature": facts.temperature,
+        "temperature_C": facts.temperature_C,
+        "temperature_C_status": facts.temperature_C_status,
+        "species": facts.species,
+        "status": facts.status,
+        "where": facts.where,
+        "notes": facts.notes,
+        "conductance_note": facts.conductance_note,
         "initial": scheme.initial,
-        "states": [{"name": s, "kind": k, "conductance_pS": float(g), "bound_agonists": b}
-                   for s, k, g, b in zip(scheme.states, scheme.kinds, scheme.conductance_pS, agonists, strict=True)],
-        "transitions": [{"from": scheme.states[i], "to": scheme.states[j], "value": float(f"{rate / factor:.12g}"),
-                         "unit": "M^-1 s^-1" if ligand else "s^-1", "ligand": ligand, "factor": factor,
-                         "symbol": symbol}
-                        for i, j, ligand, rate, factor, symbol in
-                        zip(scheme.source, scheme.target, scheme.ligands, rates, factors, symbols, strict=True)],
+        "states": [
+            {"name": s, "kind": k, "conductance_pS": float(g), "bound_agonists": b}
+            for s, k, g, b in zip(
+                scheme.states, scheme.kinds, scheme.conductance_pS, agonists, strict=True
+            )
+        ],
+        "transitions": [
+            {
+                "from": scheme.states[i],
+                "to": scheme.states[j],
+                "value": float(f"{rate / factor:.12g}"),
+                "unit": "M^-1 s^-1" if ligand else "s^-1",
+                "ligand": ligand,
+                "factor": factor,
+                "symbol": symbol,
+            }
+            for i, j, ligand, rate, factor, symbol in zip(
+                scheme.source, scheme.target, scheme.ligands, rates, factors, symbols, strict=True
+            )
+        ],
         "cycles": [{"states": list(c.states), "ratio": c.ratio} for c in cycle_ratios(scheme)],
         "warnings": list(facts.warnings),
     }

@@ -14,18 +14,27 @@ TIME = np.array([0.0, 0.5e-3, 1e-3, 1.5e-3, 2e-3, 3e-3, 10e-3])
 def test_values_by_hand():
     np.testing.assert_array_equal(Tonic(2e-6).value(TIME), np.full(7, 2e-6))
     # the start belongs to the pulse, the stop does not
-    np.testing.assert_array_equal(Pulse(1e-3, 0.5e-3, 2e-3).value(TIME), [0, 1e-3, 1e-3, 1e-3, 0, 0, 0])
-    np.testing.assert_allclose(Decay(3e-3, 2e-3, 1e-3).value(TIME),
-                               [0, 0, 3e-3, *(3e-3 * np.exp(-np.array([0.25, 0.5, 1.0, 4.5])))], rtol=1e-14)
+    np.testing.assert_array_equal(
+        Pulse(1e-3, 0.5e-3, 2e-3).value(TIME), [0, 1e-3, 1e-3, 1e-3, 0, 0, 0]
+    )
+    np.testing.assert_allclose(
+        Decay(3e-3, 2e-3, 1e-3).value(TIME),
+        [0, 0, 3e-3, *(3e-3 * np.exp(-np.array([0.25, 0.5, 1.0, 4.5])))],
+        rtol=1e-14,
+    )
     train = Train((0.5e-3, 1.5e-3, 1.6e-3), 1e-3, 0.5e-3)
     np.testing.assert_array_equal(train.value(TIME), [0, 1e-3, 0, 1e-3, 1e-3, 0, 0])
     np.testing.assert_array_equal(train.value([1.7e-3, 2.05e-3]), [2e-3, 1e-3])
     wave = Waveform([1e-3, 2e-3, 4e-3], [1e-6, 3e-6, 0.0])
-    np.testing.assert_allclose(wave.value(TIME), [1e-6, 1e-6, 1e-6, 2e-6, 3e-6, 1.5e-6, 0.0], rtol=1e-14)
+    np.testing.assert_allclose(
+        wave.value(TIME), [1e-6, 1e-6, 1e-6, 2e-6, 3e-6, 1.5e-6, 0.0], rtol=1e-14
+    )
 
 
 def test_sums_keep_ligands_apart():
-    drive = Pulse(1e-3, 0.0, 1e-3) + Tonic(2e-6) + Tonic(5e-8, "allopregnanolone") + Decay(1e-3, 1e-3)
+    drive = (
+        Pulse(1e-3, 0.0, 1e-3) + Tonic(2e-6) + Tonic(5e-8, "allopregnanolone") + Decay(1e-3, 1e-3)
+    )
     assert len(drive.parts()) == 4
     gaba = np.where(TIME < 1e-3, 1e-3, 0.0) + 2e-6 + 1e-3 * np.exp(-TIME / 1e-3)
     np.testing.assert_allclose(drive.value(TIME, "GABA"), gaba, rtol=1e-13)
@@ -50,7 +59,10 @@ def test_breaks_stand_where_a_drive_jumps_or_bends():
 
 BAD = {
     "negative tonic": (lambda: Tonic(-1e-6), "Tonic(GABA).conc_M"),
-    "NaN tonic": (lambda: Tonic(float("nan"), "allopregnanolone"), "Tonic(allopregnanolone).conc_M"),
+    "NaN tonic": (
+        lambda: Tonic(float("nan"), "allopregnanolone"),
+        "Tonic(allopregnanolone).conc_M",
+    ),
     "infinite tonic": (lambda: Tonic(float("inf")), "Tonic(GABA).conc_M"),
     "negative pulse": (lambda: Pulse(-1e-3, 0.0, 1e-3), "Pulse(GABA).conc_M"),
     "pulse backwards": (lambda: Pulse(1e-3, 2e-3, 1e-3), "Pulse(GABA)"),
@@ -64,10 +76,19 @@ BAD = {
     "train at NaN": (lambda: Train((0.1, float("nan")), 1e-3, 1e-3), "Train(GABA).times_s"),
     "train of no width": (lambda: Train((0.1,), 1e-3, 0.0), "Train(GABA).width_s"),
     "negative train": (lambda: Train((0.1,), -1e-3, 1e-3), "Train(GABA).conc_M"),
-    "waveform out of order": (lambda: Waveform([0.0, 2.0, 1.0], [1.0, 1.0, 1.0]), "Waveform(GABA).time_s"),
-    "waveform with a time twice": (lambda: Waveform([0.0, 1.0, 1.0], [1.0, 1.0, 1.0]), "Waveform(GABA).time_s"),
+    "waveform out of order": (
+        lambda: Waveform([0.0, 2.0, 1.0], [1.0, 1.0, 1.0]),
+        "Waveform(GABA).time_s",
+    ),
+    "waveform with a time twice": (
+        lambda: Waveform([0.0, 1.0, 1.0], [1.0, 1.0, 1.0]),
+        "Waveform(GABA).time_s",
+    ),
     "negative waveform": (lambda: Waveform([0.0, 1.0], [0.0, -1e-6]), "Waveform(GABA).conc_M"),
-    "waveform of two lengths": (lambda: Waveform([0.0, 1.0], [0.0, 1e-6, 0.0]), "Waveform(GABA).conc_M"),
+    "waveform of two lengths": (
+        lambda: Waveform([0.0, 1.0], [0.0, 1e-6, 0.0]),
+        "Waveform(GABA).conc_M",
+    ),
     "empty waveform": (lambda: Waveform([], []), "Waveform(GABA).time_s"),
 }
 

@@ -15,15 +15,22 @@ T1 = 2.0
 
 seconds, amount = st.floats(-0.5, 2.5), st.floats(0.0, 1e-3)
 name = st.sampled_from(LIGANDS)
-wave = st.lists(st.tuples(seconds, amount), min_size=1, max_size=5, unique_by=lambda pair: pair[0]).map(sorted)
+wave = st.lists(
+    st.tuples(seconds, amount), min_size=1, max_size=5, unique_by=lambda pair: pair[0]
+).map(sorted)
 # drives are built inside the tests: their checked constructors draw random numbers of their own
 parts = st.one_of(
     st.tuples(st.just(Tonic), st.tuples(amount, name)),
     st.tuples(st.just(Pulse), st.tuples(amount, st.floats(-0.5, 1.9), st.floats(1.91, 2.5), name)),
     st.tuples(st.just(Pulse), st.tuples(amount, st.floats(-0.5, 0.9), st.floats(0.91, 1.5), name)),
     st.tuples(st.just(Decay), st.tuples(amount, st.floats(0.01, 3.0), seconds, name)),
-    st.tuples(st.just(Train), st.tuples(st.lists(seconds, max_size=4).map(sorted), amount, st.floats(0.01, 1.0), name)),
-    st.tuples(st.just(Waveform), st.tuples(wave.map(lambda w: [t for t, _ in w]), wave.map(len), name)),
+    st.tuples(
+        st.just(Train),
+        st.tuples(st.lists(seconds, max_size=4).map(sorted), amount, st.floats(0.01, 1.0), name),
+    ),
+    st.tuples(
+        st.just(Waveform), st.tuples(wave.map(lambda w: [t for t, _ in w]), wave.map(len), name)
+    ),
 )
 
 
@@ -49,8 +56,12 @@ def value(segments, time_s):
 
 
 @settings(max_examples=100)
-@given(st.lists(parts, min_size=1, max_size=4), st.lists(st.floats(0.0, T1, exclude_max=True), max_size=10),
-       st.lists(st.floats(0.0, 3.0), max_size=3), st.sampled_from([np.inf, 0.37]))
+@given(
+    st.lists(parts, min_size=1, max_size=4),
+    st.lists(st.floats(0.0, T1, exclude_max=True), max_size=10),
+    st.lists(st.floats(0.0, 3.0), max_size=3),
+    st.sampled_from([np.inf, 0.37]),
+)
 def test_windows_reproduce_the_drive(recipes, time, cuts, longest):
     drive = build(recipes)
     segments = compile_drive(drive, LIGANDS, T1, cuts_s=cuts, longest_s=longest)
@@ -58,7 +69,9 @@ def test_windows_reproduce_the_drive(recipes, time, cuts, longest):
     assert (segments.length_s > 0).all() and segments.length_s.max() <= longest * (1 + 1e-12)
     assert set(cut for cut in cuts if 0 < cut < T1) <= set(segments.edge_s)
     # random times, both ends of every window and points just before the end
-    time = np.concatenate([time, segments.edge_s[:-1], segments.edge_s[:-1] + 0.999 * segments.length_s])
+    time = np.concatenate(
+        [time, segments.edge_s[:-1], segments.edge_s[:-1] + 0.999 * segments.length_s]
+    )
     found, bound = value(segments, time)
     for k, ligand in enumerate(LIGANDS):
         expected = drive.value(time, ligand)
@@ -76,9 +89,14 @@ def test_a_bound_is_worth_its_window():
 
 
 def test_piecewise_constant_drives_are_seen_as_such():
-    for drive, smooth in ((Tonic(1e-6), False), (Pulse(1e-3, 0.0, 1e-3) + Tonic(1e-6), False),
-                          (Train((0.1, 0.2), 1e-3, 0.01), False), (Decay(1e-3, 1e-4), True),
-                          (Waveform([0.0, 1.0], [0.0, 1e-6]), True), (Waveform([0.0, 1.0], [1e-6, 1e-6]), False)):
+    for drive, smooth in (
+        (Tonic(1e-6), False),
+        (Pulse(1e-3, 0.0, 1e-3) + Tonic(1e-6), False),
+        (Train((0.1, 0.2), 1e-3, 0.01), False),
+        (Decay(1e-3, 1e-4), True),
+        (Waveform([0.0, 1.0], [0.0, 1e-6]), True),
+        (Waveform([0.0, 1.0], [1e-6, 1e-6]), False),
+    ):
         assert compile_drive(drive, ("GABA",), 1.0).smooth is smooth
 
 
@@ -95,7 +113,9 @@ def test_an_unknown_ligand_is_named():
 
 def test_a_differentiated_concentration_passes_through():
     def total(conc):
-        segments = compile_drive(Pulse(conc, 0.0, 0.5) + Decay(2 * conc, 0.1) + Tonic(1e-6), ("GABA",), 1.0)
+        segments = compile_drive(
+            Pulse(conc, 0.0, 0.5) + Decay(2 * conc, 0.1) + Tonic(1e-6), ("GABA",), 1.0
+        )
         return segments.level.sum() + segments.amplitude.sum() + segments.bound.sum()
 
     plain = (total(2e-3) - total(1e-3)) / 1e-3

@@ -18,12 +18,17 @@ JONES = load_scheme("jones_westbrook_1995")
 
 
 def run(scheme, drive, n, t1_s, save_s, engine=None, p0=None, key=KEY):
-    trace = simulate(key, scheme, drive, engine=engine or Channels(), n=n, t1_s=t1_s, save_s=save_s, p0=p0)
+    trace = simulate(
+        key, scheme, drive, engine=engine or Channels(), n=n, t1_s=t1_s, save_s=save_s, p0=p0
+    )
     return np.asarray(trace.occupancy)
 
 
-@pytest.mark.parametrize("drive", [Pulse(1e-3, 0.0, 1e-3) + Tonic(1e-6), Decay(3e-3, 2e-4) + Tonic(1e-6)],
-                         ids=["constant", "smooth"])
+@pytest.mark.parametrize(
+    "drive",
+    [Pulse(1e-3, 0.0, 1e-3) + Tonic(1e-6), Decay(3e-3, 2e-4) + Tonic(1e-6)],
+    ids=["constant", "smooth"],
+)
 def test_chunk_and_lanes_change_nothing(drive):
     expected = run(JONES, drive, 1000, 5e-3, 1e-3)
     for lanes, chunk in ((7, 1000), (512, 90), (1, 300)):
@@ -80,8 +85,11 @@ def test_event_numbers_may_wrap():
 def only_from(scheme, state: str):
     """The scheme with the rates out of one state only: who leaves never comes back or moves on."""
     home = scheme.states.index(state)
-    return eqx.tree_at(lambda s: s.log_rate, scheme,
-                       np.where(np.array(scheme.source) == home, scheme.log_rate, -np.inf))
+    return eqx.tree_at(
+        lambda s: s.log_rate,
+        scheme,
+        np.where(np.array(scheme.source) == home, scheme.log_rate, -np.inf),
+    )
 
 
 @pytest.mark.parametrize("state", JONES.states)
@@ -102,7 +110,11 @@ def test_dwell_times_and_exits(state):
     gone = counts[-1].sum() - counts[-1, home]
     expected = gone * rates[exits] / exit_per_s
     if len(exits) > 1:
-        assert_chi2(((counts[-1, exits] - expected) ** 2 / expected).sum(), len(exits) - 1, f"exits from {state}")
+        assert_chi2(
+            ((counts[-1, exits] - expected) ** 2 / expected).sum(),
+            len(exits) - 1,
+            f"exits from {state}",
+        )
     assert counts[-1, exits].sum() == gone
 
 
@@ -118,12 +130,17 @@ def test_first_binding_under_a_changing_concentration(drive):
     """The unbound state empties by exp(-integral of 2 kon c): what thinning must give."""
     n, time = 1_000_000, np.linspace(0, 1e-3, 11)[1:]
     c0, c1 = JONES.states.index("C0"), edge_named(JONES, "C0", "C1")
-    one_way = eqx.tree_at(lambda s: s.log_rate, JONES,
-                          np.where(np.arange(len(JONES.source)) == c1, JONES.log_rate, -np.inf))
+    one_way = eqx.tree_at(
+        lambda s: s.log_rate,
+        JONES,
+        np.where(np.arange(len(JONES.source)) == c1, JONES.log_rate, -np.inf),
+    )
     counts = run(one_way, SMOOTH[drive], n, 1e-3, time)[:, c0]
     fine = np.linspace(0, 1e-3, 200_001)
     middle = (fine[1:] + fine[:-1]) / 2
-    area = np.concatenate([[0.0], np.cumsum(SMOOTH[drive].value(middle, "GABA"))]) * (fine[1] - fine[0])
+    area = np.concatenate([[0.0], np.cumsum(SMOOTH[drive].value(middle, "GABA"))]) * (
+        fine[1] - fine[0]
+    )
 
     def survival(factor=1.0):
         return np.exp(-factor * np.exp(JONES.log_rate[c1]) * np.interp(time, fine, area))
@@ -138,7 +155,9 @@ def test_windows_longer_than_the_cap():
     drive = Pulse(2e-6, 0.3, 2.7) + Tonic(2e-7) + Tonic(1e-7, "allopregnanolone")
     n, time, p0 = 20_000, np.array([0.2, 2.6, 3.3, 7.4]), np.eye(24)[0]
     counts = run(scheme, drive, n, 7.5, time, p0=p0)
-    assert_pvalue(law.binomial_p(counts, n, law.occupancy(scheme, drive, time, p0)), "windows of seconds")
+    assert_pvalue(
+        law.binomial_p(counts, n, law.occupancy(scheme, drive, time, p0)), "windows of seconds"
+    )
 
 
 def test_binding_of_the_steroid_itself_within_the_run():
@@ -147,7 +166,11 @@ def test_binding_of_the_steroid_itself_within_the_run():
     drive = Pulse(5e-7, 0.5, 1.5, "allopregnanolone")
     n, time, p0 = 1_000_000, np.array([0.4, 1.0, 1.5, 3.0]), np.eye(27)[0]
     counts = run(scheme, drive, n, 3.0, time, p0=p0)
-    assert_pvalue(law.binomial_p(counts, n, law.occupancy(scheme, drive, time, p0)), "steroid binding")
-    weaker = eqx.tree_at(lambda s: s.dissociation_closed_M, steroid, 1.02 * steroid.dissociation_closed_M)
+    assert_pvalue(
+        law.binomial_p(counts, n, law.occupancy(scheme, drive, time, p0)), "steroid binding"
+    )
+    weaker = eqx.tree_at(
+        lambda s: s.dissociation_closed_M, steroid, 1.02 * steroid.dissociation_closed_M
+    )
     other = law.occupancy(base.with_steroid(weaker), drive, time, p0)
     assert_detects(p=law.binomial_p(counts, n, other), name="a steroid 2 % weaker")

@@ -29,11 +29,17 @@ def test_multinomial_has_its_law(n):
         share = np.diff(np.concatenate([[0.0], law.cdf(edges), [1.0]]))
         found = np.histogram(drawn[:, k], np.concatenate([[-1], edges, [n + 1]]) + 0.5)[0]
         keep = share * rows > 50
-        share, found = np.append(share[keep], share[~keep].sum()), np.append(found[keep], found[~keep].sum())
+        share, found = (
+            np.append(share[keep], share[~keep].sum()),
+            np.append(found[keep], found[~keep].sum()),
+        )
         share, found = share[share > 0], found[share > 0]
         if len(share) > 1:
-            assert_chi2(((found - rows * share) ** 2 / (rows * share)).sum(), len(share) - 1,
-                        f"multinomial of {n}, outcome {k}")
+            assert_chi2(
+                ((found - rows * share) ** 2 / (rows * share)).sum(),
+                len(share) - 1,
+                f"multinomial of {n}, outcome {k}",
+            )
     # outcomes compete: covariance -n p_i p_j, seen in the variance of their sum
     pair = LAW[0] + LAW[3]
     spread = ((drawn[:, 0] + drawn[:, 3] - n * pair) ** 2).sum() / (n * pair * (1 - pair))
@@ -60,7 +66,9 @@ def test_precision_of_the_rest_of_the_program_changes_nothing():
     scheme, drive = load_scheme("jones_westbrook_1995"), Pulse(1e-3, 0.0, 1e-3) + Tonic(1e-6)
 
     def run():
-        return simulate(KEY, scheme, drive, engine=Counts(), n=10**10, t1_s=3e-3, save_s=5e-4).occupancy
+        return simulate(
+            KEY, scheme, drive, engine=Counts(), n=10**10, t1_s=3e-3, save_s=5e-4
+        ).occupancy
 
     expected = run()
     assert expected.dtype == np.int64 and expected.max() == 10**10
@@ -71,5 +79,7 @@ def test_precision_of_the_rest_of_the_program_changes_nothing():
 def test_a_finer_grid_keeps_the_sum():
     scheme = load_scheme("jones_westbrook_1995")
     for step in (1e-3, 2.5e-5):
-        found = simulate(KEY, scheme, Tonic(1e-5), engine=Counts(), n=12345, t1_s=5e-3, save_s=step).occupancy
+        found = simulate(
+            KEY, scheme, Tonic(1e-5), engine=Counts(), n=12345, t1_s=5e-3, save_s=step
+        ).occupancy
         np.testing.assert_array_equal(found.sum(axis=1), 12345)

@@ -21,7 +21,9 @@ PRODUCT = load_scheme("default_synaptic_abg_mwc").with_steroid(load_steroid())
 
 
 def run(scheme, drive, time, n=1, p0=None, **settings):
-    return simulate(KEY, scheme, drive, engine=Master(**settings), n=n, t1_s=float(time[-1]), save_s=time, p0=p0)
+    return simulate(
+        KEY, scheme, drive, engine=Master(**settings), n=n, t1_s=float(time[-1]), save_s=time, p0=p0
+    )
 
 
 CASES = {
@@ -29,8 +31,16 @@ CASES = {
     "train": (JONES, Train((0.0, 1e-3, 1.2e-3), 1e-3, 5e-4), 1e-10),
     "decay": (JONES, Decay(3e-3, 2e-4, 5e-4) + Tonic(1e-6), 2e-8),
     "waveform": (JONES, Waveform([5e-4, 1e-3, 4e-3], [0.0, 1e-3, 0.0]), 2e-8),
-    "steroid pulse": (PRODUCT, Pulse(1e-3, 0.0, 1e-3) + Pulse(1e-7, 2e-3, 9.0, "allopregnanolone"), 1e-10),
-    "steroid decay": (PRODUCT, Decay(3e-3, 2e-4) + Waveform([0.0, 4e-3], [0.0, 1e-6], "allopregnanolone"), 2e-8),
+    "steroid pulse": (
+        PRODUCT,
+        Pulse(1e-3, 0.0, 1e-3) + Pulse(1e-7, 2e-3, 9.0, "allopregnanolone"),
+        1e-10,
+    ),
+    "steroid decay": (
+        PRODUCT,
+        Decay(3e-3, 2e-4) + Waveform([0.0, 4e-3], [0.0, 1e-6], "allopregnanolone"),
+        2e-8,
+    ),
 }
 
 
@@ -40,7 +50,9 @@ def test_mean_against_scipy(case):
     time = np.array([7e-4, 1e-3, 2.1e-3, 6e-3, 20e-3])
     trace = run(scheme, drive, time)
     start = scheme.initial_occupancy({"allopregnanolone": 0.0} if scheme is PRODUCT else None)
-    np.testing.assert_allclose(trace.occupancy, law.occupancy(scheme, drive, time, start), rtol=0, atol=tolerance)
+    np.testing.assert_allclose(
+        trace.occupancy, law.occupancy(scheme, drive, time, start), rtol=0, atol=tolerance
+    )
 
 
 def test_smooth_drives_in_float32():
@@ -58,7 +70,9 @@ def test_a_fixed_number_of_parts_converges_with_the_fourth_order():
 
     def end(substeps):
         def of(log_rate):
-            return run(eqx.tree_at(lambda s: s.log_rate, JONES, log_rate), drive, time, substeps=substeps).occupancy
+            return run(
+                eqx.tree_at(lambda s: s.log_rate, JONES, log_rate), drive, time, substeps=substeps
+            ).occupancy
 
         return jax.jit(of)(JONES.log_rate)
 
@@ -97,15 +111,25 @@ def test_a_decay_against_diffrax():
         return p @ (still + slope * (3e-3 * jnp.exp(-t / 2e-4) + 1e-6))
 
     found = diffrax.diffeqsolve(
-        diffrax.ODETerm(field), diffrax.Kvaerno5(), 0.0, 5e-3, 1e-7, JONES.initial_occupancy(), max_steps=100_000,
-        saveat=diffrax.SaveAt(ts=time), stepsize_controller=diffrax.PIDController(rtol=1e-10, atol=1e-12))
+        diffrax.ODETerm(field),
+        diffrax.Kvaerno5(),
+        0.0,
+        5e-3,
+        1e-7,
+        JONES.initial_occupancy(),
+        max_steps=100_000,
+        saveat=diffrax.SaveAt(ts=time),
+        stepsize_controller=diffrax.PIDController(rtol=1e-10, atol=1e-12),
+    )
     np.testing.assert_allclose(run(JONES, drive, time).occupancy, found.ys, rtol=0, atol=2e-8)
 
 
 def test_covariance_is_that_of_independent_channels():
     time = np.array([0.0, 5e-4, 3e-3])
     trace = run(JONES, Pulse(1e-3, 0.0, 1e-3), time, n=250)
-    mean, full = law.covariance(np.eye(7)[0], law.transitions(JONES, Pulse(1e-3, 0.0, 1e-3), time[1:]), 250)
+    mean, full = law.covariance(
+        np.eye(7)[0], law.transitions(JONES, Pulse(1e-3, 0.0, 1e-3), time[1:]), 250
+    )
     np.testing.assert_allclose(trace.covariance[0], 0.0, atol=1e-10)
     np.testing.assert_allclose(np.asarray(trace.occupancy)[1:] * 250, mean, rtol=0, atol=1e-8)
     for k in (1, 2):
@@ -123,8 +147,11 @@ def difference(f, x, step):
 GRADED = {
     "pulse": (JONES, lambda c: Pulse(c, 0.0, 1e-3) + Tonic(1e-6), 1e-4),
     "decay": (JONES, lambda c: Decay(c, 2e-4) + Tonic(1e-6), 1e-3),
-    "steroid": (load_scheme("destexhe_1994_2state").with_steroid(load_steroid()),
-                lambda c: Pulse(1e-3, 0.0, 1e-3) + Tonic(c, "allopregnanolone"), 1e-7),
+    "steroid": (
+        load_scheme("destexhe_1994_2state").with_steroid(load_steroid()),
+        lambda c: Pulse(1e-3, 0.0, 1e-3) + Tonic(c, "allopregnanolone"),
+        1e-7,
+    ),
 }
 
 
@@ -140,7 +167,9 @@ def test_gradients(case):
     value = jax.jit(opened)
     none = jnp.zeros(len(scheme.source))
     by_rate, by_conc = jax.jit(jax.grad(opened, argnums=(0, 1)))(none, level)
-    np.testing.assert_allclose(by_conc, difference(lambda c: value(none, c), level, 1e-2 * level), rtol=1e-5)
+    np.testing.assert_allclose(
+        by_conc, difference(lambda c: value(none, c), level, 1e-2 * level), rtol=1e-5
+    )
     assert np.isfinite(by_rate).all() and float(jnp.abs(by_rate).max()) > 1e-3
     for edge in range(0, len(scheme.source), 3):
         expected = difference(lambda x, edge=edge: value(none.at[edge].set(x), level), 0.0, 1e-2)

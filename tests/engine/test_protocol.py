@@ -65,8 +65,12 @@ def test_every_engine_takes_a_product_scheme(engine):
     trace = simulate(KEY, scheme, drive, engine=engine, n=4000, t1_s=5e-3, save_s=5e-4)
     check_trace(trace, scheme, engine, 4000, np.arange(11) * 5e-4)
     # at S = K half of the sites of the closed receptors are taken at the start: 1 : 2 : 1
-    start = np.asarray(trace.occupancy)[0].reshape(3, 7)[:, 0] * (4000 if isinstance(engine, Master) else 1)
-    np.testing.assert_allclose(start, [1000, 2000, 1000], atol=0 if isinstance(engine, Master) else 250)
+    start = np.asarray(trace.occupancy)[0].reshape(3, 7)[:, 0] * (
+        4000 if isinstance(engine, Master) else 1
+    )
+    np.testing.assert_allclose(
+        start, [1000, 2000, 1000], atol=0 if isinstance(engine, Master) else 250
+    )
 
 
 @engines
@@ -85,28 +89,47 @@ def test_every_engine_takes_every_start(engine):
 
 
 @engines
-@pytest.mark.parametrize(("save_s", "expected"), [
-    (1e-3, np.arange(6) * 1e-3), (7e-4, np.arange(8) * 7e-4), (5e-3, [0, 5e-3]),
-    (np.array([0.0, 1e-4, 3e-3, 5e-3]), [0.0, 1e-4, 3e-3, 5e-3]), (np.array([2.5e-3]), [2.5e-3]),
-], ids=["step", "step that does not divide", "ends only", "times", "one time"])
+@pytest.mark.parametrize(
+    ("save_s", "expected"),
+    [
+        (1e-3, np.arange(6) * 1e-3),
+        (7e-4, np.arange(8) * 7e-4),
+        (5e-3, [0, 5e-3]),
+        (np.array([0.0, 1e-4, 3e-3, 5e-3]), [0.0, 1e-4, 3e-3, 5e-3]),
+        (np.array([2.5e-3]), [2.5e-3]),
+    ],
+    ids=["step", "step that does not divide", "ends only", "times", "one time"],
+)
 def test_save_times(engine, save_s, expected):
     scheme = load_scheme("destexhe_1994_2state")
-    trace = simulate(KEY, scheme, Pulse(1e-3, 0.0, 1e-3), engine=engine, n=200, t1_s=5e-3, save_s=save_s)
+    trace = simulate(
+        KEY, scheme, Pulse(1e-3, 0.0, 1e-3), engine=engine, n=200, t1_s=5e-3, save_s=save_s
+    )
     check_trace(trace, scheme, engine, 200, np.asarray(expected, float))
 
 
 @engines
 def test_a_rate_of_zero_is_simulated(engine, tmp_path):
     # C binds, A never lets go, O is never entered
-    path = write_scheme(tmp_path / "stuck.toml", [("C", "closed"), ("A", "closed"), ("O", "open")],
-                        [("C", "A", 1e6, "GABA"), ("A", "C", 0.0), ("A", "O", 0.0), ("O", "A", 1.0)])
+    path = write_scheme(
+        tmp_path / "stuck.toml",
+        [("C", "closed"), ("A", "closed"), ("O", "open")],
+        [("C", "A", 1e6, "GABA"), ("A", "C", 0.0), ("A", "O", 0.0), ("O", "A", 1.0)],
+    )
     scheme = load_scheme(path)
-    trace = simulate(KEY, scheme, Pulse(1e-3, 0.0, 1e-3), engine=engine, n=100, t1_s=0.5, save_s=0.1)
+    trace = simulate(
+        KEY, scheme, Pulse(1e-3, 0.0, 1e-3), engine=engine, n=100, t1_s=0.5, save_s=0.1
+    )
     total = np.asarray(trace.occupancy)
     np.testing.assert_allclose(total[1:], np.tile(total[-1], (5, 1)), rtol=1e-12)
-    assert total[-1, 1] == pytest.approx(total.sum(axis=1)[0] * (1 - np.exp(-1)), rel=0.3) and total[-1, 2] == 0
+    assert (
+        total[-1, 1] == pytest.approx(total.sum(axis=1)[0] * (1 - np.exp(-1)), rel=0.3)
+        and total[-1, 2] == 0
+    )
     # nothing at all happens without agonist
-    still = np.asarray(simulate(KEY, scheme, Tonic(0.0), engine=engine, n=100, t1_s=0.5, save_s=0.1).occupancy)
+    still = np.asarray(
+        simulate(KEY, scheme, Tonic(0.0), engine=engine, n=100, t1_s=0.5, save_s=0.1).occupancy
+    )
     np.testing.assert_array_equal(still, np.tile(still[0], (6, 1)))
 
 
@@ -115,8 +138,17 @@ def test_the_key_decides(engine):
     scheme = load_scheme("destexhe_1994_2state")
 
     def run(seed):
-        return np.asarray(simulate(jax.random.key(seed), scheme, Tonic(1e-3), engine=engine, n=200, t1_s=5e-3,
-                                   save_s=1e-3).occupancy)
+        return np.asarray(
+            simulate(
+                jax.random.key(seed),
+                scheme,
+                Tonic(1e-3),
+                engine=engine,
+                n=200,
+                t1_s=5e-3,
+                save_s=1e-3,
+            ).occupancy
+        )
 
     np.testing.assert_array_equal(run(1), run(1))
     assert (run(1) == run(2)).all() == isinstance(engine, Master)
@@ -150,7 +182,11 @@ BAD = {
     "negative start": ({"p0": np.array([1.5, -0.5])}, "p0", [1.5, -0.5]),
     "start of another length": ({"p0": np.array([1.0, 0.0, 0.0])}, "p0", (3,)),
     "unknown engine": ({"engine": "foo"}, "engine", "foo"),
-    "unknown ligand": ({"drive": Tonic(1e-6) + Tonic(1e-7, "allopregnanolone")}, "drive", "allopregnanolone"),
+    "unknown ligand": (
+        {"drive": Tonic(1e-6) + Tonic(1e-7, "allopregnanolone")},
+        "drive",
+        "allopregnanolone",
+    ),
     "no drive": ({"drive": 1e-6}, "drive", "float"),
     "no scheme": ({"scheme": "destexhe_1994_2state"}, "scheme", "str"),
 }
@@ -175,9 +211,14 @@ def test_number_of_channels_that_is_no_number(n):
         plain(KEY, load_scheme("destexhe_1994_2state"), Tonic(1e-6), n=n, t1_s=1e-3, save_s=1e-4)
 
 
-@pytest.mark.parametrize(("make", "field"), [
-    (lambda: Channels(lanes=0), "Channels.lanes"), (lambda: Channels(chunk=0), "Channels.chunk"),
-    (lambda: Channels(chunk=1 << 40), "Channels.chunk")])
+@pytest.mark.parametrize(
+    ("make", "field"),
+    [
+        (lambda: Channels(lanes=0), "Channels.lanes"),
+        (lambda: Channels(chunk=0), "Channels.chunk"),
+        (lambda: Channels(chunk=1 << 40), "Channels.chunk"),
+    ],
+)
 def test_bad_engine_settings(make, field):
     with pytest.raises(BadInput) as caught:
         make()
@@ -187,4 +228,12 @@ def test_bad_engine_settings(make, field):
 def test_too_many_channels_for_an_engine():
     for engine, n in ((Channels(), 2**31), (Counts(), 2**53 + 1)):
         with pytest.raises(BadInput, match="n = "):
-            simulate(KEY, load_scheme("destexhe_1994_2state"), Tonic(1e-6), engine=engine, n=n, t1_s=1e-3, save_s=1e-4)
+            simulate(
+                KEY,
+                load_scheme("destexhe_1994_2state"),
+                Tonic(1e-6),
+                engine=engine,
+                n=n,
+                t1_s=1e-3,
+                save_s=1e-4,
+            )

@@ -35,7 +35,9 @@ def test_equals_threefry_of_jax():
         words = key_words(jax.random.key(seed))
         found = threefry(words, counters[0], counters[1])
         # JAX pairs the first half of its counters with the second half
-        np.testing.assert_array_equal(jnp.concatenate(found), threefry_2x32(words, counters.ravel()))
+        np.testing.assert_array_equal(
+            jnp.concatenate(found), threefry_2x32(words, counters.ravel())
+        )
 
 
 def test_key_words_follow_fold_in():
@@ -56,22 +58,31 @@ def test_uniform_at_its_ends():
 
 def test_bits_are_even_over_neighbouring_channels_and_events():
     words = key_words(jax.random.key(0))
-    channel, event = jnp.meshgrid(jnp.arange(256, dtype=jnp.uint32), jnp.arange(1024, dtype=jnp.uint32))
+    channel, event = jnp.meshgrid(
+        jnp.arange(256, dtype=jnp.uint32), jnp.arange(1024, dtype=jnp.uint32)
+    )
     for word, bits in enumerate(threefry(words, channel.ravel(), event.ravel())):
         counts = np.bincount(np.asarray(bits) >> 24, minlength=256)
         expected = bits.size / 256
         assert_chi2(((counts - expected) ** 2 / expected).sum(), 255, f"top byte of word {word}")
 
 
-weights = npst.arrays(np.float64, st.tuples(st.integers(1, 4), st.integers(2, 6)),
-                      elements=st.one_of(st.just(0.0), st.floats(1e-9, 1e6)))
+weights = npst.arrays(
+    np.float64,
+    st.tuples(st.integers(1, 4), st.integers(2, 6)),
+    elements=st.one_of(st.just(0.0), st.floats(1e-9, 1e6)),
+)
 
 
 @given(weights)
 def test_thresholds_carry_the_weights(weight):
     order, thresholds = cumulative_thresholds(weight)
-    assert thresholds.dtype == np.uint32 and (np.diff(thresholds.astype(np.int64), axis=-1) >= 0).all()
-    edges = np.concatenate([np.zeros((len(weight), 1)), thresholds, np.full((len(weight), 1), 2.0**32)], axis=1)
+    assert (
+        thresholds.dtype == np.uint32 and (np.diff(thresholds.astype(np.int64), axis=-1) >= 0).all()
+    )
+    edges = np.concatenate(
+        [np.zeros((len(weight), 1)), thresholds, np.full((len(weight), 1), 2.0**32)], axis=1
+    )
     share = np.zeros_like(weight)
     np.put_along_axis(share, order, np.diff(edges, axis=1) / 2.0**32, axis=1)
     total = weight.sum(axis=1, keepdims=True)

@@ -17,8 +17,11 @@ from helpers.schemes import write_scheme
 @pytest.fixture
 def scheme(tmp_path):
     """C - A - O with an open state of 27 pS, and a sublevel of 10 pS."""
-    path = write_scheme(tmp_path / "two_levels.toml", [("C", "closed"), ("O", "open"), ("S", "open")],
-                        [("C", "O", 1e6, "GABA"), ("O", "C", 100.0), ("O", "S", 5.0), ("S", "O", 5.0)])
+    path = write_scheme(
+        tmp_path / "two_levels.toml",
+        [("C", "closed"), ("O", "open"), ("S", "open")],
+        [("C", "O", 1e6, "GABA"), ("O", "C", 100.0), ("O", "S", 5.0), ("S", "O", 5.0)],
+    )
     path.write_text(path.read_text()[::-1].replace("0.72", "0.01", 1)[::-1])
     scheme = load_scheme(path)
     np.testing.assert_array_equal(scheme.conductance_pS, [0, 27, 10])
@@ -41,7 +44,9 @@ def test_counts_and_probabilities_mean_the_same(scheme):
 
 def test_counts_beyond_float32_keep_their_share(scheme):
     n = 3 * 10**10
-    trace = Trace(np.zeros(1), np.array([[n // 3, n // 3, n // 3]]), scheme, n, "Counts", counts=True)
+    trace = Trace(
+        np.zeros(1), np.array([[n // 3, n // 3, n // 3]]), scheme, n, "Counts", counts=True
+    )
     for x64 in (True, False):
         with jax.enable_x64(x64):
             np.testing.assert_allclose(trace.open_probability, 2 / 3, rtol=1e-6)
@@ -60,7 +65,15 @@ def test_current_is_in_pA_and_outward_positive(scheme):
 @pytest.mark.parametrize("engine", [Channels(), Master()])
 def test_to_xarray_survives_a_file(tmp_path, engine):
     scheme = load_scheme("jones_westbrook_1995")
-    trace = simulate(jax.random.key(3), scheme, Pulse(1e-3, 0.0, 1e-3), engine=engine, n=500, t1_s=2e-3, save_s=5e-4)
+    trace = simulate(
+        jax.random.key(3),
+        scheme,
+        Pulse(1e-3, 0.0, 1e-3),
+        engine=engine,
+        n=500,
+        t1_s=2e-3,
+        save_s=5e-4,
+    )
     trace.to_xarray().to_netcdf(tmp_path / "trace.nc", engine="h5netcdf")
     with xr.open_dataset(tmp_path / "trace.nc", engine="h5netcdf") as data:
         assert data.attrs == {"scheme": scheme.name, "engine": trace.engine, "n_channels": 500}

@@ -15,8 +15,11 @@ from gabatone.kernels.neuron.release import load_inhibition
 from gabatone.kernels.receptor.catalogue import load_scheme, load_steroid
 
 ARM = ("202B", "BRX90", 60.0)
-SMALL = ["neurons.number=24", "neurons.duration=1.5 s",
-         'neurons.levels=["0 nM", "4 nM", "15 nM", "30 nM", "60 nM", "120 nM", "250 nM", "1000 nM"]']
+SMALL = [
+    "neurons.number=24",
+    "neurons.duration=1.5 s",
+    'neurons.levels=["0 nM", "4 nM", "15 nM", "30 nM", "60 nM", "120 nM", "250 nM", "1000 nM"]',
+]
 
 
 def settings_with(*overrides):
@@ -33,7 +36,9 @@ def score(settings, tissue, table, *, draw_changes=None, **regimens):
     study = build_chain_study(tissue, table, trials, settings, **regimens)
     data = design(study, trials)
     sites = prior_medians(study, trials.settings, data)
-    draw = seed(substitute(sample_parameters, sites), jax.random.key(0))(study, trials.settings, data)
+    draw = seed(substitute(sample_parameters, sites), jax.random.key(0))(
+        study, trials.settings, data
+    )
     draw = {**draw, **(draw_changes or {})}
     change = np.asarray(mean_change(draw, study, trials.settings, data))
     row = [(r.trial, r.arm, r.time_h) for r in trials.rows].index(ARM)
@@ -62,26 +67,39 @@ def test_drug_helps_in_the_whole_chain(whole):
 
 def test_cut_dose_to_plasma(whole):
     settings, tissue, table, intact = whole
-    assert abs(score(settings, tissue, table, BRX90=Schedule("none", [0.0], [60.0], [0.0])) - intact) > 2.0
+    assert (
+        abs(score(settings, tissue, table, BRX90=Schedule("none", [0.0], [60.0], [0.0])) - intact)
+        > 2.0
+    )
 
 
 def test_cut_plasma_to_receptor_site(whole):
     settings, tissue, table, intact = whole
-    assert abs(score(settings, tissue, table, draw_changes={"kp_eff": jnp.asarray(0.0)}) - intact) > 2.0
+    assert (
+        abs(score(settings, tissue, table, draw_changes={"kp_eff": jnp.asarray(0.0)}) - intact)
+        > 2.0
+    )
 
 
 def test_cut_steroid_to_kinetics(whole):
     settings, tissue, _, intact = whole
     inert = eqx.tree_at(lambda s: (s.c_open, s.c_desensitized), load_steroid(), (1.0, 1.0))
-    deaf = swapped(tissue, *(load_scheme(name).at_temperature(37.0).with_steroid(inert)
-                             for name in (settings.receptor.synaptic, settings.receptor.extrasynaptic)))
+    deaf = swapped(
+        tissue,
+        *(
+            load_scheme(name).at_temperature(37.0).with_steroid(inert)
+            for name in (settings.receptor.synaptic, settings.receptor.extrasynaptic)
+        ),
+    )
     table = firing(deaf, settings)
     # nothing depends on the steroid any more, so firing against inhibition has no slope to fit
     assert np.ptp(table.tonic_S) < 0.02 * table.tonic_S.mean()
     assert np.ptp(table.spikes) < 0.1 * table.spikes.mean()
 
 
-@pytest.mark.parametrize("changes", [{"n_extrasynaptic": 1}, {"n_extrasynaptic": 1, "n_synapses": 1}])
+@pytest.mark.parametrize(
+    "changes", [{"n_extrasynaptic": 1}, {"n_extrasynaptic": 1, "n_synapses": 1}]
+)
 def test_cut_kinetics_to_conductance(whole, changes):
     settings, tissue, whole_table, _ = whole
     table = firing(swapped(tissue, **changes), settings)
@@ -99,8 +117,12 @@ def test_cut_conductance_to_firing(whole):
 
 def test_cut_firing_to_symptom(whole):
     settings, tissue, table, intact = whole
-    assert abs(score(settings, tissue, table, draw_changes={"gain": jnp.asarray(0.0)}) - intact) > 2.0
-    flat = eqx.tree_at(lambda t: t.spikes, table, np.linspace(1.001, 1.0, len(table.spikes)) * table.spikes[1])
+    assert (
+        abs(score(settings, tissue, table, draw_changes={"gain": jnp.asarray(0.0)}) - intact) > 2.0
+    )
+    flat = eqx.tree_at(
+        lambda t: t.spikes, table, np.linspace(1.001, 1.0, len(table.spikes)) * table.spikes[1]
+    )
     assert abs(score(settings, tissue, flat) - intact) > 2.0
 
 
@@ -113,8 +135,15 @@ def test_master_in_place_of_channels_leaves_the_score(whole):
     assert abs(score(mean, tissue, table) - intact) < 0.15
 
 
-@pytest.mark.parametrize("override", ["receptor.synaptic=jones_westbrook_1995", "receptor.ambient_gaba=1 uM",
-                                      "receptor.steroid=ganaxolone", "exposure.local_pool=400 nM"])
+@pytest.mark.parametrize(
+    "override",
+    [
+        "receptor.synaptic=jones_westbrook_1995",
+        "receptor.ambient_gaba=1 uM",
+        "receptor.steroid=ganaxolone",
+        "exposure.local_pool=400 nM",
+    ],
+)
 def test_changing_a_link_moves_firing_or_score(whole, override):
     _, _, table, intact = whole
     settings = settings_with(override)

@@ -10,7 +10,9 @@ def generator(scheme, conc_M: dict) -> np.ndarray:
     """Generator [state, state] in 1/s, edge by edge."""
     rates = np.zeros((scheme.n_states, scheme.n_states))
     log_rate = np.asarray(scheme.log_rate, float)
-    for i, j, ligand, log in zip(scheme.source, scheme.target, scheme.ligands, log_rate, strict=True):
+    for i, j, ligand, log in zip(
+        scheme.source, scheme.target, scheme.ligands, log_rate, strict=True
+    ):
         rates[i, j] += np.exp(log) * (conc_M.get(ligand, 0.0) if ligand else 1.0)
     return rates - np.diag(rates.sum(axis=1))
 
@@ -48,7 +50,9 @@ def _integrate(at, start: float, stop: float, n_states: int) -> np.ndarray:
         # the right end of a piece belongs to the next one where the drive jumps
         return (flat.reshape(n_states, n_states) @ at(min(t, np.nextafter(stop, start)))).ravel()
 
-    found = solve_ivp(slope, (start, stop), np.eye(n_states).ravel(), method="DOP853", rtol=1e-10, atol=1e-13)
+    found = solve_ivp(
+        slope, (start, stop), np.eye(n_states).ravel(), method="DOP853", rtol=1e-10, atol=1e-13
+    )
     assert found.success
     return found.y[:, -1].reshape(n_states, n_states)
 
@@ -99,7 +103,13 @@ def gaussian_p(samples, mean, cov) -> np.ndarray:
     white = np.linalg.solve(np.linalg.cholesky(cov), (samples - mean).T).T
     n, d = white.shape
     first, second = np.triu_indices(d, 1)
-    squares = [white**2, (white[:, first] + white[:, second]) ** 2 / 2, (white[:, first] - white[:, second]) ** 2 / 2]
+    squares = [
+        white**2,
+        (white[:, first] + white[:, second]) ** 2 / 2,
+        (white[:, first] - white[:, second]) ** 2 / 2,
+    ]
     spread = np.concatenate([s.sum(axis=0) for s in squares])
     shift = 2.0 * stats.norm.sf(np.abs(white.mean(axis=0)) * np.sqrt(n))
-    return np.concatenate([shift, 2.0 * np.minimum(stats.chi2.cdf(spread, n), stats.chi2.sf(spread, n))])
+    return np.concatenate(
+        [shift, 2.0 * np.minimum(stats.chi2.cdf(spread, n), stats.chi2.sf(spread, n))]
+    )

@@ -13,13 +13,22 @@ def write_scheme(path, states, transitions, **top):
     """Write a scheme file; a state is (name, kind), a transition a dict or (from, to, value[, ligand])."""
     text = [f"{key} = {_toml(value)}" for key, value in {"key": path.stem, **top}.items()]
     for name, kind in states:
-        text += ["[[states]]", f'name = "{name}"', f'kind = "{kind}"',
-                 f"conductance_pS = {27.0 if kind == 'open' else 0.0}"]
+        text += [
+            "[[states]]",
+            f'name = "{name}"',
+            f'kind = "{kind}"',
+            f"conductance_pS = {27.0 if kind == 'open' else 0.0}",
+        ]
     for item in transitions:
         if not isinstance(item, dict):
             start, stop, value, ligand = (*item, "")[:4]
-            item = {"from": start, "to": stop, "value": value, "ligand": ligand,
-                    "unit": "M^-1 s^-1" if ligand else "s^-1"}
+            item = {
+                "from": start,
+                "to": stop,
+                "value": value,
+                "ligand": ligand,
+                "unit": "M^-1 s^-1" if ligand else "s^-1",
+            }
         text += ["[[transitions]]", *(f"{key} = {_toml(value)}" for key, value in item.items())]
     path.write_text("\n".join(text) + "\n", encoding="utf-8")
     return path
@@ -55,13 +64,24 @@ class Reversible:
         """The scheme; one agonist is as likely bound as not at 1 uM, apart from the energies."""
         edges = [edge for pair in self.barriers for edge in (pair, pair[::-1])]
         binding = [self.bound[j] > self.bound[i] for i, j in edges]
-        log_rate = [self.barriers[min(i, j), max(i, j)] + (self.energy[i] - self.energy[j]) / 2 - np.log(1e-6) * b
-                    for (i, j), b in zip(edges, binding, strict=True)]
+        log_rate = [
+            self.barriers[min(i, j), max(i, j)]
+            + (self.energy[i] - self.energy[j]) / 2
+            - np.log(1e-6) * b
+            for (i, j), b in zip(edges, binding, strict=True)
+        ]
         source, target = zip(*edges, strict=True)
         return KineticScheme(
-            log_rate=np.array(log_rate), conductance_pS=np.where(np.array(self.kinds) == "open", 27.0, 0.0),
-            name="random", states=tuple(f"S{i}" for i in range(len(self.energy))), kinds=self.kinds, source=source,
-            target=target, ligands=tuple("GABA" if b else "" for b in binding), initial="S0")
+            log_rate=np.array(log_rate),
+            conductance_pS=np.where(np.array(self.kinds) == "open", 27.0, 0.0),
+            name="random",
+            states=tuple(f"S{i}" for i in range(len(self.energy))),
+            kinds=self.kinds,
+            source=source,
+            target=target,
+            ligands=tuple("GABA" if b else "" for b in binding),
+            initial="S0",
+        )
 
     def equilibrium(self, conc_M: float) -> np.ndarray:
         """Boltzmann law at a concentration."""
@@ -79,7 +99,18 @@ def reversible_schemes(draw, most_states: int = 6):
         parent = draw(st.integers(0, i - 1))
         bound.append(max(0, bound[parent] + draw(st.integers(-1, 1))))
         pairs.append((parent, i))
-    spare = [(i, j) for j in range(n) for i in range(j) if (i, j) not in pairs and abs(bound[i] - bound[j]) <= 1]
+    spare = [
+        (i, j)
+        for j in range(n)
+        for i in range(j)
+        if (i, j) not in pairs and abs(bound[i] - bound[j]) <= 1
+    ]
     pairs += draw(st.lists(st.sampled_from(spare), unique=True)) if spare else []
-    kinds = ("closed", "open", *(draw(st.sampled_from(["closed", "open", "desensitized"])) for _ in range(n - 2)))
-    return Reversible(energy, tuple(bound), kinds, {pair: draw(st.floats(0.0, 8.0)) for pair in pairs})
+    kinds = (
+        "closed",
+        "open",
+        *(draw(st.sampled_from(["closed", "open", "desensitized"])) for _ in range(n - 2)),
+    )
+    return Reversible(
+        energy, tuple(bound), kinds, {pair: draw(st.floats(0.0, 8.0)) for pair in pairs}
+    )

@@ -19,8 +19,12 @@ HELD_OUT_NM = np.array([8, 22, 40, 65, 100, 160.0])
 @pytest.fixture(scope="module")
 def inhibition():
     steroid = load_steroid()
-    return load_inhibition(*(load_scheme(name).at_temperature(37.0).with_steroid(steroid)
-                             for name in ("default_synaptic_abg_mwc", "default_extrasynaptic_abd_mwc")))
+    return load_inhibition(
+        *(
+            load_scheme(name).at_temperature(37.0).with_steroid(steroid)
+            for name in ("default_synaptic_abg_mwc", "default_extrasynaptic_abd_mwc")
+        )
+    )
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +34,21 @@ def mean_firing(inhibition):
 
     def rate(levels_nM):
         total = potentiate(inhibition, LIGAND, levels_nM * 1e-9).total_S
-        spikes = [np.asarray(fire(jax.random.key(0), population, jnp.full((40_000, 700), g, jnp.float32), step_s=1e-4,
-                                  discard_s=0.25).spike_count).sum() for g in total]
-        return FiringTable(levels_nM * 1e-9, total, total * 0, np.array(spikes, float), 700 * 3.75, "mean")
+        spikes = [
+            np.asarray(
+                fire(
+                    jax.random.key(0),
+                    population,
+                    jnp.full((40_000, 700), g, jnp.float32),
+                    step_s=1e-4,
+                    discard_s=0.25,
+                ).spike_count
+            ).sum()
+            for g in total
+        ]
+        return FiringTable(
+            levels_nM * 1e-9, total, total * 0, np.array(spikes, float), 700 * 3.75, "mean"
+        )
 
     return rate
 
@@ -64,7 +80,10 @@ def test_untreated_is_one_and_firing_falls(transfer):
 def test_gradient_is_finite_and_does_not_jump_at_knots(transfer):
     slope = jax.vmap(jax.grad(lambda c: transfer(c)))
     knots_nM = 20.0 * np.expm1(np.asarray(transfer.knots)[1:-1])
-    left, right = slope(jnp.asarray(knots_nM * (1 - 1e-9))), slope(jnp.asarray(knots_nM * (1 + 1e-9)))
+    left, right = (
+        slope(jnp.asarray(knots_nM * (1 - 1e-9))),
+        slope(jnp.asarray(knots_nM * (1 + 1e-9))),
+    )
     assert bool(jnp.all(jnp.isfinite(left)))
     assert float(jnp.abs(left - right).max()) < 1e-8
 

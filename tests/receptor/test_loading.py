@@ -34,27 +34,81 @@ def second_edge(**changes):
 # what is wrong -> field, value, and a word of the cause or fix
 BAD = {
     "unknown state": (second_edge(to="CC"), "mine.toml: transitions[1].to", "CC", "nearest: C"),
-    "unknown source": (second_edge(**{"from": "X"}), "mine.toml: transitions[1].from", "X", "not a state"),
+    "unknown source": (
+        second_edge(**{"from": "X"}),
+        "mine.toml: transitions[1].from",
+        "X",
+        "not a state",
+    ),
     "negative rate": (second_edge(value=-1.0), "mine.toml: transitions[1].value", -1.0, "negative"),
     "NaN rate": (second_edge(value=float("nan")), "mine.toml: transitions[1].value", None, "NaN"),
-    "infinite rate": (second_edge(value=float("inf")), "mine.toml: transitions[1].value", float("inf"), "infinite"),
+    "infinite rate": (
+        second_edge(value=float("inf")),
+        "mine.toml: transitions[1].value",
+        float("inf"),
+        "infinite",
+    ),
     "missing rate": (second_edge(value=None), "mine.toml: transitions[1].value", None, "missing"),
-    "text rate": (second_edge(value="fast"), "mine.toml: transitions[1].value", "fast", "not a number"),
+    "text rate": (
+        second_edge(value="fast"),
+        "mine.toml: transitions[1].value",
+        "fast",
+        "not a number",
+    ),
     "zero factor": (second_edge(factor=0), "mine.toml: transitions[1].factor", 0.0, "factor"),
-    "ligand without its unit": (second_edge(ligand="GABA"), "mine.toml: transitions[1].unit", "s^-1", "M^-1 s^-1"),
-    "unit without a ligand": (second_edge(unit="M^-1 s^-1"), "mine.toml: transitions[1].unit", "M^-1 s^-1", "ligand"),
+    "ligand without its unit": (
+        second_edge(ligand="GABA"),
+        "mine.toml: transitions[1].unit",
+        "s^-1",
+        "M^-1 s^-1",
+    ),
+    "unit without a ligand": (
+        second_edge(unit="M^-1 s^-1"),
+        "mine.toml: transitions[1].unit",
+        "M^-1 s^-1",
+        "ligand",
+    ),
     "unknown unit": (second_edge(unit="1/ms"), "mine.toml: transitions[1].unit", "1/ms", "s^-1"),
     "self transition": (second_edge(to="A"), "mine.toml: transitions[1]", "A", "itself"),
-    "given twice": ({"edges": [*EDGES, EDGES[1]]}, "mine.toml: transitions[4]", "A -> C", "transitions[1]"),
-    "unreachable state": ({"states": [*STATES, ("D", "desensitized")]}, "mine.toml: states", ["D"], "no path"),
-    "no open state": ({"states": [("C", "closed"), ("A", "closed"), ("O", "desensitized")]},
-                      "mine.toml: states", ["C", "A", "O"], "no state is open"),
-    "unknown kind": ({"states": [*STATES[:2], ("O", "opened")]}, "mine.toml: states[2].kind", "opened", "closed"),
-    "state named twice": ({"states": [*STATES, ("A", "closed")]}, "mine.toml: states[3].name", "A", "twice"),
+    "given twice": (
+        {"edges": [*EDGES, EDGES[1]]},
+        "mine.toml: transitions[4]",
+        "A -> C",
+        "transitions[1]",
+    ),
+    "unreachable state": (
+        {"states": [*STATES, ("D", "desensitized")]},
+        "mine.toml: states",
+        ["D"],
+        "no path",
+    ),
+    "no open state": (
+        {"states": [("C", "closed"), ("A", "closed"), ("O", "desensitized")]},
+        "mine.toml: states",
+        ["C", "A", "O"],
+        "no state is open",
+    ),
+    "unknown kind": (
+        {"states": [*STATES[:2], ("O", "opened")]},
+        "mine.toml: states[2].kind",
+        "opened",
+        "closed",
+    ),
+    "state named twice": (
+        {"states": [*STATES, ("A", "closed")]},
+        "mine.toml: states[3].name",
+        "A",
+        "twice",
+    ),
     "unknown start": ({"initial_state": "R0"}, "mine.toml: initial_state", "R0", "not a state"),
     "no transitions": ({"edges": []}, "mine.toml: transitions", None, "missing"),
     "no states": ({"states": []}, "mine.toml: states", None, "missing"),
-    "temperature as text": ({"temperature_C": "room"}, "mine.toml: temperature_C", "room", "not a number"),
+    "temperature as text": (
+        {"temperature_C": "room"},
+        "mine.toml: temperature_C",
+        "room",
+        "not a number",
+    ),
 }
 
 
@@ -95,10 +149,20 @@ def test_missing_file(tmp_path):
         load_scheme(tmp_path / "nowhere.toml")
 
 
-@pytest.mark.parametrize(("ratio", "allowed"), [(0.94, False), (0.96, True), (1.04, True), (1.06, False), (0.0, False)])
+@pytest.mark.parametrize(
+    ("ratio", "allowed"), [(0.94, False), (0.96, True), (1.04, True), (1.06, False), (0.0, False)]
+)
 def test_cycle_ratio_has_its_limits(tmp_path, ratio, allowed):
-    loop = [("C", "A", 1e6, "GABA"), ("A", "C", 100.0), ("A", "O", 500.0), ("O", "A", 200.0),
-            ("O", "D", 30.0), ("D", "O", 10.0), ("D", "A", 20.0), ("A", "D", 150.0 / ratio if ratio else 0.0)]
+    loop = [
+        ("C", "A", 1e6, "GABA"),
+        ("A", "C", 100.0),
+        ("A", "O", 500.0),
+        ("O", "A", 200.0),
+        ("O", "D", 30.0),
+        ("D", "O", 10.0),
+        ("D", "A", 20.0),
+        ("A", "D", 150.0 / ratio if ratio else 0.0),
+    ]
     path = write(tmp_path, states=[*STATES, ("D", "desensitized")], edges=loop)
     if allowed:
         (cycle,) = summarise(load_scheme(path))["cycles"]
@@ -108,7 +172,11 @@ def test_cycle_ratio_has_its_limits(tmp_path, ratio, allowed):
         with pytest.raises(BadInput) as caught:
             load_scheme(path)
         assert caught.value.field.startswith("mine.toml: cycle ")
-        assert sorted(caught.value.field.removeprefix("mine.toml: cycle ").split("-")) == ["A", "D", "O"]
+        assert sorted(caught.value.field.removeprefix("mine.toml: cycle ").split("-")) == [
+            "A",
+            "D",
+            "O",
+        ]
         assert "0.95" in caught.value.fix and "1.05" in caught.value.fix
 
 
@@ -121,24 +189,36 @@ def test_ligands_must_cancel_around_a_cycle(tmp_path):
 def test_rate_of_zero_is_allowed_and_said(tmp_path):
     edges = [EDGES[0], ("A", "C", 0.0), *EDGES[2:]]
     scheme = load_scheme(write(tmp_path, edges=edges))
-    assert scheme.facts.warnings == ("rate A -> C is 0",
-                                     "no way back to C from A, O: no steady state is defined")
+    assert scheme.facts.warnings == (
+        "rate A -> C is 0",
+        "no way back to C from A, O: no steady state is defined",
+    )
     generator = np.asarray(scheme.generator({"GABA": 1e-6}))
     np.testing.assert_allclose(generator, [[-1, 1, 0], [0, -500, 500], [0, 200, -200]], rtol=1e-14)
     with pytest.raises(Failure, match="no_steady_state"):
         scheme.steady_state({"GABA": 1e-6})
     edges = [*EDGES[:2], ("A", "O", 0.0), EDGES[3]]
     scheme = load_scheme(write(tmp_path, edges=edges))
-    assert scheme.facts.warnings == ("rate A -> O is 0", "state O is never entered because a rate is 0")
+    assert scheme.facts.warnings == (
+        "rate A -> O is 0",
+        "state O is never entered because a rate is 0",
+    )
     np.testing.assert_allclose(scheme.steady_state({"GABA": 1e-4}), [0.5, 0.5, 0.0], rtol=1e-14)
     assert load_scheme("jones_westbrook_1995").facts.warnings == ()
 
 
 def test_a_good_file_means_what_it_says(tmp_path):
-    edges = [{"from": "C", "to": "A", "value": 1e6, "unit": "M^-1 s^-1", "ligand": "GABA", "factor": 2}, *EDGES[1:]]
+    edges = [
+        {"from": "C", "to": "A", "value": 1e6, "unit": "M^-1 s^-1", "ligand": "GABA", "factor": 2},
+        *EDGES[1:],
+    ]
     scheme = load_scheme(write(tmp_path, edges=edges, initial_state="A", temperature_C=30.0))
-    assert scheme.name == "mine" and scheme.states == ("C", "A", "O") and scheme.open_states == ("O",)
-    np.testing.assert_allclose(scheme.generator({"GABA": 1e-4}), [[-200, 200, 0], [100, -600, 500], [0, 200, -200]])
+    assert (
+        scheme.name == "mine" and scheme.states == ("C", "A", "O") and scheme.open_states == ("O",)
+    )
+    np.testing.assert_allclose(
+        scheme.generator({"GABA": 1e-4}), [[-200, 200, 0], [100, -600, 500], [0, 200, -200]]
+    )
     np.testing.assert_array_equal(scheme.generator({})[0], np.zeros(3))
     np.testing.assert_array_equal(scheme.initial_occupancy(), [0, 1, 0])
     np.testing.assert_array_equal(scheme.conductance_pS, [0, 0, 27])
@@ -170,7 +250,11 @@ def test_the_catalogue_is_complete_and_sourced():
     for name in scheme_names():
         scheme = load_scheme(name)
         assert scheme.name == name
-        assert scheme.facts.citation and scheme.facts.where and scheme.facts.status in ("read", "derived")
+        assert (
+            scheme.facts.citation
+            and scheme.facts.where
+            and scheme.facts.status in ("read", "derived")
+        )
         rows = np.asarray(scheme.generator({"GABA": 1e-3})).sum(axis=1)
         np.testing.assert_allclose(rows, 0.0, atol=1e-9)
     for name in steroid_names():
@@ -184,8 +268,15 @@ def test_brexanolone_is_allopregnanolone():
     assert load_steroid("zuranolone").dissociation_closed_M != other.dissociation_closed_M
 
 
-@pytest.mark.parametrize(("conc", "word"), [({"GABA": -1e-6}, "negative"), ({"GABA": float("nan")}, "finite"),
-                                            ({"glycine": 1e-6}, "glycine"), ({"allopregnanolone": 1e-7}, "with_steroid")])
+@pytest.mark.parametrize(
+    ("conc", "word"),
+    [
+        ({"GABA": -1e-6}, "negative"),
+        ({"GABA": float("nan")}, "finite"),
+        ({"glycine": 1e-6}, "glycine"),
+        ({"allopregnanolone": 1e-7}, "with_steroid"),
+    ],
+)
 def test_bad_concentration(conc, word):
     with pytest.raises(BadInput, match=word):
         load_scheme("jones_westbrook_1995").generator(conc)

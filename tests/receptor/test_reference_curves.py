@@ -41,7 +41,10 @@ def test_every_scheme_has_its_curves():
 def test_pulse_and_step(name, x64):
     scheme = load_scheme(name)
     with jax.enable_x64(x64):
-        for drive, curve in ((Pulse(1e-3, 0.0, 1e-3), "pulse_1mM_1ms"), (Tonic(1e-3), "step_1mM_4s")):
+        for drive, curve in (
+            (Pulse(1e-3, 0.0, 1e-3), "pulse_1mM_1ms"),
+            (Tonic(1e-3), "step_1mM_4s"),
+        ):
             recorded = columns(f"{name}__{curve}")
             opened, shut = shares(scheme, drive, recorded["time_ms"] * 1e-3)
             agree(opened, recorded["p_open"], x64)
@@ -76,7 +79,9 @@ def check_doses(name, doses, x64):
     recorded = columns(f"{name}__dose_response")
     np.testing.assert_allclose(recorded["gaba_uM"], DOSES_M * 1e6, rtol=1e-5)
     with jax.enable_x64(x64):
-        found = dose_response(load_scheme(name), DOSES_M[doses], step_time_s=STEP_TIME_S, pulse_time_s=PULSE_TIME_S)
+        found = dose_response(
+            load_scheme(name), DOSES_M[doses], step_time_s=STEP_TIME_S, pulse_time_s=PULSE_TIME_S
+        )
     agree(found["step_peak"], recorded["peak_po_500ms_step"][doses], x64)
     agree(found["pulse_peak"], recorded["peak_po_1ms_pulse"][doses], x64)
     agree(found["steady"], recorded["steady_state_po"][doses], x64)
@@ -85,22 +90,33 @@ def check_doses(name, doses, x64):
 @pytest.mark.parametrize("row", rows_of("reference_metrics"), ids=lambda row: row["scheme"])
 def test_steady_state_table(row):
     scheme = load_scheme(row["scheme"])
-    for column, conc in (("po_no_gaba", 0.0), ("steady_po_0p1uM", 1e-7), ("steady_po_0p2uM", 2e-7),
-                         ("steady_po_0p5uM", 5e-7), ("steady_po_1uM", 1e-6), ("steady_po_2p5uM", 2.5e-6)):
+    for column, conc in (
+        ("po_no_gaba", 0.0),
+        ("steady_po_0p1uM", 1e-7),
+        ("steady_po_0p2uM", 2e-7),
+        ("steady_po_0p5uM", 5e-7),
+        ("steady_po_1uM", 1e-6),
+        ("steady_po_2p5uM", 2.5e-6),
+    ):
         found = float(scheme.open_probability(scheme.steady_state({"GABA": conc})))
         # six digits are recorded
         np.testing.assert_allclose(found, float(row[column]), rtol=1e-5, atol=1e-12, err_msg=column)
 
 
-@pytest.mark.parametrize("row", rows_of("neurosteroid_mwc_metrics"),
-                         ids=lambda row: f"{row['scheme']}-{row['steroid_nM']}nM")
+@pytest.mark.parametrize(
+    "row",
+    rows_of("neurosteroid_mwc_metrics"),
+    ids=lambda row: f"{row['scheme']}-{row['steroid_nM']}nM",
+)
 def test_steroid_table(row):
     scheme = load_scheme(row["scheme"]).with_steroid(load_steroid("brexanolone"))
     steroid = {"allopregnanolone": float(row["steroid_nM"]) * 1e-9}
     plain = load_scheme(row["scheme"])
     opened = {}
     for column, conc in (("po_no_gaba", 0.0), ("steady_po_0p2uM", 2e-7), ("steady_po_0p5uM", 5e-7)):
-        opened[conc] = float(scheme.open_probability(scheme.steady_state({"GABA": conc, **steroid})))
+        opened[conc] = float(
+            scheme.open_probability(scheme.steady_state({"GABA": conc, **steroid}))
+        )
         np.testing.assert_allclose(opened[conc], float(row[column]), rtol=1e-5, err_msg=column)
     for column, conc in (("steady_fold_0p2uM", 2e-7), ("steady_fold_0p5uM", 5e-7)):
         fold = opened[conc] / float(plain.open_probability(plain.steady_state({"GABA": conc})))

@@ -66,7 +66,9 @@ def test_the_steroid_law_is_the_stated_one(name):
     # weight of state i with m steroids: p_i binom(2, m) (S/K)^m c_kind^-m
     scheme, steroid, S = load_scheme(name), load_steroid(), 1e-7
     alone = np.asarray(scheme.steady_state({"GABA": 2e-6}))
-    c = np.array([{"closed": 1.0, "open": 0.22, "desensitized": 0.22}[kind] for kind in scheme.kinds])
+    c = np.array(
+        [{"closed": 1.0, "open": 0.22, "desensitized": 0.22}[kind] for kind in scheme.kinds]
+    )
     x = S / 0.24e-6 / c
     weight = np.concatenate([alone, alone * 2 * x, alone * x**2])
     found = scheme.with_steroid(steroid).steady_state({"GABA": 2e-6, "allopregnanolone": S})
@@ -87,14 +89,25 @@ def test_random_schemes(made, conc):
     np.testing.assert_allclose(found.sum(axis=1), 0.0, atol=1e-12 * scale)
     np.testing.assert_allclose([cycle.ratio for cycle in cycle_ratios(scheme)], 1.0, atol=1e-9)
     law = scheme.steady_state({"GABA": conc} if scheme.ligand_names else {})
-    np.testing.assert_allclose(law, made.equilibrium(conc if scheme.ligand_names else 1e-6), rtol=1e-9)
+    np.testing.assert_allclose(
+        law, made.equilibrium(conc if scheme.ligand_names else 1e-6), rtol=1e-9
+    )
 
 
 affinity = st.floats(-3.0, 1.0).map(np.exp)
-steroids = st.fixed_dictionaries({
-    "dissociation_closed_M": affinity.map(lambda x: x * 1e-6), "c_open": affinity, "c_desensitized": affinity,
-    "unbinding_closed_per_s": st.floats(0.01, 100.0), "phi_open": st.floats(0, 1), "phi_desensitized": st.floats(0, 1),
-    "n_sites": st.integers(1, 3), "ligand": st.just("steroid"), "name": st.just("steroid")})
+steroids = st.fixed_dictionaries(
+    {
+        "dissociation_closed_M": affinity.map(lambda x: x * 1e-6),
+        "c_open": affinity,
+        "c_desensitized": affinity,
+        "unbinding_closed_per_s": st.floats(0.01, 100.0),
+        "phi_open": st.floats(0, 1),
+        "phi_desensitized": st.floats(0, 1),
+        "n_sites": st.integers(1, 3),
+        "ligand": st.just("steroid"),
+        "name": st.just("steroid"),
+    }
+)
 
 
 @settings(max_examples=40)
@@ -106,8 +119,12 @@ def test_random_products(made, sites, conc, steroid_M):
     assert len(ratios) >= steroid.n_sites * (len(made.kinds) - 1)
     np.testing.assert_allclose(ratios, 1.0, rtol=0, atol=1e-9)
     levels = {"steroid": steroid_M} | ({"GABA": conc} if "GABA" in product.ligand_names else {})
-    c = np.array([{"closed": 1.0, "open": steroid.c_open, "desensitized": steroid.c_desensitized}[k]
-                  for k in made.kinds])
+    c = np.array(
+        [
+            {"closed": 1.0, "open": steroid.c_open, "desensitized": steroid.c_desensitized}[k]
+            for k in made.kinds
+        ]
+    )
     base = made.equilibrium(conc if "GABA" in product.ligand_names else 1e-6)
     x = steroid_M / steroid.dissociation_closed_M / c
     binomial = {1: (1, 1), 2: (1, 2, 1), 3: (1, 3, 3, 1)}[steroid.n_sites]

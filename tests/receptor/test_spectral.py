@@ -24,7 +24,9 @@ def relative(found, expected) -> float:
 
 
 @pytest.mark.parametrize("dt_s", [0.0, 1e-7, 1e-4, 1e-2, 1.0, 30.0])
-@pytest.mark.parametrize("name", ["jones_westbrook_1995", "pugh_raman_2005_patch", "haas_macdonald_1999_a1b3g2L"])
+@pytest.mark.parametrize(
+    "name", ["jones_westbrook_1995", "pugh_raman_2005_patch", "haas_macdonald_1999_a1b3g2L"]
+)
 def test_propagator_is_expm(name, dt_s):
     q = generator(load_scheme(name), MM)
     found = np.asarray(propagator(q, dt_s))
@@ -45,14 +47,18 @@ def test_propagator_of_random_schemes(made, log_time, part):
     law = np.asarray(steady_state(q))
     np.testing.assert_allclose(law @ whole, law, rtol=0, atol=1e-12)
     if dt > 1e-2:
-        np.testing.assert_allclose(law, null_space(q.T)[:, 0] / null_space(q.T)[:, 0].sum(), rtol=0, atol=1e-9)
+        np.testing.assert_allclose(
+            law, null_space(q.T)[:, 0] / null_space(q.T)[:, 0].sum(), rtol=0, atol=1e-9
+        )
 
 
 def test_long_propagation_forgets_its_start():
     for name in scheme_names():
         q = generator(load_scheme(name), {"GABA": 2e-6})
         law = np.asarray(steady_state(q))
-        np.testing.assert_allclose(np.asarray(compiled(q, 1e4)), np.tile(law, (len(q), 1)), rtol=1e-7, atol=1e-15)
+        np.testing.assert_allclose(
+            np.asarray(compiled(q, 1e4)), np.tile(law, (len(q), 1)), rtol=1e-7, atol=1e-15
+        )
 
 
 def test_rare_transitions_keep_their_relative_accuracy_in_float32():
@@ -87,7 +93,12 @@ def test_steady_state_keeps_relative_accuracy_over_many_decades():
     assert law.min() < 1e-20
     np.testing.assert_allclose(law[i] * q[i, j], law[j] * q[j, i], rtol=1e-9)
     with jax.enable_x64(False):
-        assert relative(jax.jit(steady_state)(jnp.asarray(q, jnp.float32))[law > 1e-30], law[law > 1e-30]) < 1e-5
+        assert (
+            relative(
+                jax.jit(steady_state)(jnp.asarray(q, jnp.float32))[law > 1e-30], law[law > 1e-30]
+            )
+            < 1e-5
+        )
 
 
 def test_traced_and_plain_steady_state_agree():
@@ -137,7 +148,9 @@ def test_gradient_of_the_steady_state(name):
     for e in range(len(scheme.source)):
         expected = difference(lambda x, e=e: value(none.at[e].set(x), conc), 0.0, 1e-3)
         np.testing.assert_allclose(by_rate[e], expected, rtol=1e-6, atol=1e-13)
-    np.testing.assert_allclose(by_conc, difference(lambda x: value(none, x), conc, conc * 1e-3), rtol=1e-7)
+    np.testing.assert_allclose(
+        by_conc, difference(lambda x: value(none, x), conc, conc * 1e-3), rtol=1e-7
+    )
 
 
 def test_gradient_of_the_propagator_where_rates_are_zero_or_equal():
@@ -156,5 +169,6 @@ def test_gradient_of_the_propagator_where_rates_are_zero_or_equal():
         return propagator(chain(k), 5e-3)
 
     slopes = jax.jit(jax.jacobian(entries))(100.0)
-    np.testing.assert_allclose(slopes, difference(lambda k: np.asarray(compiled(chain(k), 5e-3)), 100.0, 0.1),
-                               rtol=1e-8)
+    np.testing.assert_allclose(
+        slopes, difference(lambda k: np.asarray(compiled(chain(k), 5e-3)), 100.0, 0.1), rtol=1e-8
+    )

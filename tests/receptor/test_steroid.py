@@ -40,18 +40,25 @@ def test_no_steroid_no_effect(name):
     scheme = load_scheme(name)
     product = scheme.with_steroid(load_steroid())
     assert product.n_states == 3 * scheme.n_states
-    assert product.states[: scheme.n_states] == scheme.states and product.states[-1] == f"{scheme.states[-1]}+2S"
+    assert (
+        product.states[: scheme.n_states] == scheme.states
+        and product.states[-1] == f"{scheme.states[-1]}+2S"
+    )
     np.testing.assert_allclose(response(product, 0.0), response(scheme), rtol=0, atol=1e-13)
     law = np.asarray(product.steady_state({"GABA": 1e-6}))
-    np.testing.assert_allclose(law[: scheme.n_states], scheme.steady_state({"GABA": 1e-6}), rtol=1e-12)
-    np.testing.assert_array_equal(law[scheme.n_states:], 0.0)
+    np.testing.assert_allclose(
+        law[: scheme.n_states], scheme.steady_state({"GABA": 1e-6}), rtol=1e-12
+    )
+    np.testing.assert_array_equal(law[scheme.n_states :], 0.0)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_steroid_without_preference_does_nothing(name):
     scheme = load_scheme(name)
     idle = changed(load_steroid(), c_open=1.0, c_desensitized=1.0)
-    np.testing.assert_allclose(response(scheme.with_steroid(idle), 3e-7), response(scheme), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(
+        response(scheme.with_steroid(idle), 3e-7), response(scheme), rtol=0, atol=1e-12
+    )
     # the comparison can fail
     busy = response(scheme.with_steroid(load_steroid()), 3e-7)
     assert np.abs(busy - response(scheme)).max() > 1e-2
@@ -101,14 +108,18 @@ def test_temperature_changes_speed_only(celsius):
     scheme = load_scheme(SYNAPTIC).with_steroid(load_steroid())
     warm, levels = scheme.at_temperature(celsius), {"GABA": 1e-6, "allopregnanolone": 1e-7}
     speed = 2.4 ** ((celsius - 23.0) / 10)
-    np.testing.assert_allclose(warm.generator(levels), speed * np.asarray(scheme.generator(levels)), rtol=1e-12)
+    np.testing.assert_allclose(
+        warm.generator(levels), speed * np.asarray(scheme.generator(levels)), rtol=1e-12
+    )
     np.testing.assert_allclose(warm.steady_state(levels), scheme.steady_state(levels), rtol=1e-10)
     np.testing.assert_allclose([c.ratio for c in cycle_ratios(warm)], 1.0, rtol=0, atol=1e-9)
     assert warm.facts.temperature_C == celsius and warm.facts.temperature_C_status == "derived"
     back = warm.at_temperature(23.0)
     np.testing.assert_allclose(back.log_rate, scheme.log_rate, rtol=1e-13)
     given = load_scheme(SYNAPTIC).at_temperature(celsius, q10=3.0)
-    np.testing.assert_allclose(given.log_rate - load_scheme(SYNAPTIC).log_rate, np.log(3.0) * (celsius - 23) / 10)
+    np.testing.assert_allclose(
+        given.log_rate - load_scheme(SYNAPTIC).log_rate, np.log(3.0) * (celsius - 23) / 10
+    )
 
 
 @pytest.mark.parametrize("celsius", [-1.0, 45.1, float("nan")])
