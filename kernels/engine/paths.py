@@ -159,7 +159,7 @@ def run_paths(
     everyone = first_channel + jnp.arange(chunk, dtype=jnp.uint32)
     first_state = _start_states(words, job, everyone, shape)
     end = first_channel + n_channels
-    owner = job.group_row[_group_of(job, everyone, shape)] * n_states + first_state
+    owner = _at(job.group_row, _group_of(job, everyone, shape)) * n_states + first_state
     starts = (
         jnp.zeros(shape.n_rows * n_states, jnp.int32)
         .at[owner]
@@ -173,14 +173,14 @@ def run_paths(
         jnp.ones(lanes, jnp.uint32),
         first_state[:lanes],
         group,
-        job.group_first[group],
+        jnp.broadcast_to(_at(job.group_first, group), (lanes,)),
         jnp.zeros(lanes, jnp.float32),
         jnp.zeros(cells, jnp.int32),
     )
 
     def step(lane: Lanes) -> Lanes:
         moved = _advance(words, job, save_rel, lane, end, shape)
-        done = (lane.channel < end) & (moved.window >= job.group_stop[lane.group])
+        done = (lane.channel < end) & (moved.window >= _at(job.group_stop, lane.group))
         following = jnp.where(done, lane.channel + np.uint32(lanes), lane.channel)
         group = jnp.where(done, _group_of(job, following, shape), lane.group)
         fresh = first_state[jnp.minimum(following - first_channel, chunk - 1)]
@@ -189,7 +189,7 @@ def run_paths(
             jnp.where(done, np.uint32(1), moved.event),
             jnp.where(done, fresh, moved.state),
             group,
-            jnp.where(done, job.group_first[group], moved.window),
+            jnp.where(done, _at(job.group_first, group), moved.window),
             jnp.where(done, 0.0, moved.t),
             moved.table,
         )
@@ -218,7 +218,7 @@ def _advance(words, job: Job, save_rel, lane: Lanes, end, shape: Shape) -> Lanes
         jump = jump & _accepted(words, job, lane, t, edge)
     slot = _event_bin(job, save_rel, lane.window, jnp.where(crossed, 0.0, t), shape.n_bins)
     place = (
-        job.group_row[lane.group] * (shape.n_bins + 1) + slot
+        _at(job.group_row, lane.group) * (shape.n_bins + 1) + slot
     ) * shape.n_columns + job.edge_column[edge]
     added = jnp.where(jump, job.edge_weight[edge], 0)
     return lane._replace(
@@ -256,7 +256,14 @@ def _event_bin(job: Job, save_rel, window, t, n_bins: int):
     return jnp.minimum(job.windows.first_bin[window] + jnp.maximum(ahead, 0), n_bins)
 
 
+def _at(values, group):
+    # a single group needs no look-up for each lane
+    return values[0] if values.shape[0] == 1 else values[group]
+
+
 def _group_of(job: Job, channel, shape: Shape):
+    if job.group_first.shape[0] == 1:
+        return jnp.zeros(jnp.shape(channel), jnp.int32)
     return jnp.minimum(
         (channel // np.uint32(shape.per_group)).astype(jnp.int32), job.group_first.shape[0] - 1
     )

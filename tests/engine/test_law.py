@@ -135,7 +135,9 @@ ORDER = {
 REPLICATES = {"Channels": (800, 1000), "Counts": (800, 100_000)}
 
 
-@pytest.mark.parametrize(("case", "engine"), [*((case, "Channels") for case in ORDER), ("pulse", "Counts")])
+@pytest.mark.parametrize(
+    ("case", "engine"), [*((case, "Channels") for case in ORDER), ("pulse", "Counts")]
+)
 def test_variance_and_two_time_covariance(case, engine):
     """Independent replicates of a small population: their scatter at three times and between them."""
     scheme, drive, _ = CASES[case]
