@@ -176,6 +176,12 @@ def _report(
         pd.DataFrame(_free_drug(plan, posterior, study, trials)),
         "Fitted change (points) at the last inpatient visit, and if only unbound drug reached the receptors.",
     )
+    if plan.settings.dose.rate is not None:
+        bench.table(
+            "own_dose",
+            _own_dose(plan, tissue, trials, table, posterior),
+            "HAM-D-17 change (points) under your infusion, for women like those of 202B, without residuals.",
+        )
     bench.trace("exposure", exposure)
     bench.trace("open_probability", traces)
     bench.trace("neurons", scene)
@@ -188,7 +194,7 @@ def _report(
         bench.card(card, name)
     curves = predict_curves(posterior, study, trials)
     _draw(plan, bench, study, curves, exposure, traces, table, scene, arms)
-    _sections(bench, trials, levels, scene, posterior)
+    _sections(plan, bench, trials, levels, scene, posterior, arms)
 
 
 def _entries(entries) -> list[Check]:
@@ -211,6 +217,14 @@ def _free_drug(plan, posterior, study, trials) -> dict:
         "kp_eff_total": changes[0],
         "unbound_only": changes[1],
     }
+
+
+def _own_dose(plan, tissue, trials, table, posterior) -> pd.DataFrame:
+    """Predicted curve of a 202B arm that gets the user's infusion instead of BRX90."""
+    schedule = shown_schedule(plan.settings.dose)
+    study = build_chain_study(tissue, table, trials, plan.settings, BRX90=schedule)
+    curves = predict_curves(posterior, study, trials)
+    return pd.DataFrame({"time_h": curves["time_h"], **curves["202B BRX90"]})
 
 
 def _firing(table, study) -> dict:
@@ -260,7 +274,8 @@ def _draw(plan, bench, study, curves, exposure, traces, table, scene, arms) -> N
     )
 
 
-def _sections(bench, trials, levels, scene, posterior) -> None:
+def _sections(plan, bench, trials, levels, scene, posterior, arms) -> None:
+    kp_eff = exposure_numbers(plan.settings.exposure)["kp_eff"]
     free = f"{levels['free-drug extreme'] * 1e9:.1f} nM"
     top = f"{levels['plateau'] * 1e9:.0f} nM"
     rates = scene["rate_Hz"].mean("neuron").values
@@ -273,7 +288,8 @@ def _sections(bench, trials, levels, scene, posterior) -> None:
     bench.section(
         "Dose and concentration",
         "Two-compartment population model (Wald 2022) in closed form. Receptors "
-        f"are driven with Kp_eff x total plasma plus a local pool ({top} at the top); Kp_eff = 1 is assumed. "
+        f"are driven with Kp_eff x total plasma plus a local pool ({top} at the top); "
+        f"Kp_eff = {kp_eff:g} is assumed here and sampled in the fit. "
         f"If only unbound drug reached them it would be {free}: both extremes are shown throughout.",
         ["exposure"],
     )
@@ -294,13 +310,30 @@ def _sections(bench, trials, levels, scene, posterior) -> None:
         "Trials",
         f"Fitted to {int(trials.in_fit.sum())} arm means; {posterior.divergences} divergent "
         "transitions. The narrow band is for each arm given its own data, the wide one for a new arm of a "
-        "trial that gave none.",
+        f"trial that gave none.\n\n{_outside(arms)}",
         ["arms"],
-        ["arms", "free_drug_extreme", "against_constant"],
+        ["arms", "free_drug_extreme", "against_constant"]
+        + (["own_dose"] if plan.settings.dose.rate is not None else []),
     )
     bench.section(
         "Parameters", _quality(posterior), (), ["parameters", "parameters_without_inferred_times"]
     )
+
+
+def _outside(arms) -> str:
+    """Every published arm mean that its interval misses, by name."""
+    said = []
+    for name, lo, hi in (
+        ("the arm's own interval", "lo95", "hi95"),
+        ("the interval for a new arm", "new_arm_lo95", "new_arm_hi95"),
+    ):
+        missed = [
+            f"{arms['trial'][i]} {arms['arm'][i]} at {arms['time_h'][i]:g} h"
+            for i, seen in enumerate(arms["observed"])
+            if not arms[lo][i] <= seen <= arms[hi][i]
+        ]
+        said.append(f"Outside {name}: {', '.join(missed) or 'none'}.")
+    return " ".join(said)
 
 
 def _quality(posterior) -> str:

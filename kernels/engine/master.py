@@ -91,13 +91,14 @@ def propagators(scheme, segments, substeps: int):
         )
         return each(substeps) if most is None else _converged_steps(each, segments.edge_s, coarse)
     if isinstance(segments.level, jax.core.Tracer):
-        return _constant_steps(scheme, names, most, segments.level, length)
-    distinct, which = np.unique(
-        np.column_stack([segments.level, length]), axis=0, return_inverse=True
-    )
-    return _constant_steps(scheme, names, most, distinct[:, :-1], distinct[:, -1])[
-        which.reshape(-1)
-    ]
+        return _exponentials(_generators(scheme, names, segments.level), jnp.asarray(length), most)
+    rows = np.column_stack([segments.level, length])
+    distinct, which = np.unique(rows, axis=0, return_inverse=True)
+    # padded to few sizes, so that another drive or save grid seldom compiles anew
+    spare = max(16, 1 << int(np.ceil(np.log2(len(distinct))))) - len(distinct)
+    rows = jnp.asarray(np.pad(distinct, ((0, spare), (0, 0)), mode="edge"))
+    each = _exponentials(_generators(scheme, names, rows[:, :-1]), rows[:, -1], most)
+    return each[which.reshape(-1)]
 
 
 def _converged_steps(each, edge_s: np.ndarray, coarse: int):
@@ -122,11 +123,13 @@ def _converged_steps(each, edge_s: np.ndarray, coarse: int):
 
 
 @eqx.filter_jit
-def _constant_steps(scheme, ligands, most, level, length):
-    return jax.lax.map(
-        lambda a: propagator(_generator(scheme, ligands, a[0]), a[1], most=most),
-        (jnp.asarray(level, float), jnp.asarray(length, float)),
-    )
+def _generators(scheme, ligands, level):
+    return jax.vmap(lambda conc: _generator(scheme, ligands, conc))(level)
+
+
+@partial(jax.jit, static_argnames="most")
+def _exponentials(generators, length, most):
+    return jax.lax.map(lambda at: propagator(*at, most=most), (generators, length))
 
 
 @eqx.filter_jit

@@ -1,5 +1,7 @@
 """Exact propagation, stationary law and dose-response of a generator."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -118,7 +120,9 @@ def squarings_for(scheme, conc_M: dict, dt_s: float) -> int | None:
     generator = scheme.generator(conc_M)
     if isinstance(generator, jax.core.Tracer):
         return None
-    return _squarings(-float(np.asarray(generator).diagonal().min()) * dt_s, _MOST_SQUARINGS)
+    needed = _squarings(-float(np.asarray(generator).diagonal().min()) * dt_s, _MOST_SQUARINGS)
+    # rounded up, so that another scheme or drive seldom compiles anew
+    return min(-(-needed // 4) * 4, _MOST_SQUARINGS)
 
 
 def _squarings(reach, most: int):
@@ -189,16 +193,22 @@ def dose_response(
     top = 0.0 if isinstance(conc_M, jax.core.Tracer) else np.max(conc_M)
     most = squarings_for(scheme, {**background, ligand: top}, longest) if top else None
 
-    def one(conc):
-        bound = scheme.generator({**background, ligand: conc})
-        step = occupancy_at(start, bound, step_time_s, most=most)
-        on = occupancy_at(start, bound, during, most=most)
-        pulse = jnp.concatenate([on, occupancy_at(on[-1], rest, after, most=most)])
-        return (
-            scheme.open_probability(step).max(),
-            scheme.open_probability(pulse).max(),
-            scheme.open_probability(steady_state(bound)),
-        )
-
-    step, pulse, steady = jax.lax.map(one, jnp.asarray(conc_M, float))
+    at_dose = jax.jit(jax.vmap(lambda conc: scheme.generator({**background, ligand: conc})))
+    bound = at_dose(jnp.asarray(conc_M, float))
+    times = tuple(jnp.asarray(t, float) for t in (step_time_s, during, after))
+    step, pulse, steady = _responses(start, rest, bound, jnp.asarray(scheme.is_open), times, most)
     return {"step_peak": step, "pulse_peak": pulse, "steady": steady}
+
+
+@partial(jax.jit, static_argnames="most")
+def _responses(start, rest, bound, is_open, times, most):
+    """Peak of a step, peak of a pulse and steady state for each generator of `bound` [dose, state, state]."""
+    step_time_s, during_s, after_s = times
+
+    def one(generator):
+        step = occupancy_at(start, generator, step_time_s, most=most)
+        on = occupancy_at(start, generator, during_s, most=most)
+        pulse = jnp.concatenate([on, occupancy_at(on[-1], rest, after_s, most=most)])
+        return (step @ is_open).max(), (pulse @ is_open).max(), steady_state(generator) @ is_open
+
+    return jax.lax.map(one, bound)
