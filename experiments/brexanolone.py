@@ -41,11 +41,11 @@ __all__ = ["CHAIN", "QUICK", "Settings", "run"]
 CHAIN = ("exposure", "channels", "posterior", "left_out", "without_inferred_times")
 QUICK = {
     "receptor.shown": 2000,
-    "neurons.number": 24,
+    "neurons.number": 20,
     "neurons.duration": "1.5 s",
     "neurons.levels": ["0 nM", "4 nM", "20 nM", "50 nM", "100 nM", "250 nM"],
-    "fit.warmup": 200,
-    "fit.samples": 300,
+    "fit.warmup": 150,
+    "fit.samples": 200,
     "fit.chains": 2,
 }
 
