@@ -35,6 +35,7 @@ from gabatone.inference.predict import (
 )
 from gabatone.inference.sampler import Sampler
 from gabatone.inference.score import score
+from gabatone.kernels.errors import BadInput
 
 __all__ = ["CHAIN", "QUICK", "Settings", "run"]
 
@@ -43,7 +44,7 @@ QUICK = {
     "receptor.shown": 2000,
     "neurons.number": 20,
     "neurons.duration": "1.5 s",
-    "neurons.levels": ["0 nM", "4 nM", "20 nM", "50 nM", "100 nM", "250 nM"],
+    "neurons.levels": ["0 nM", "4 nM", "20 nM", "50 nM", "100 nM", "300 nM"],
     "fit.warmup": 150,
     "fit.samples": 200,
     "fit.chains": 2,
@@ -86,11 +87,16 @@ def _levels(exposure, settings) -> dict:
     """Steroid at the receptor before the dose, at plateau, and at plateau if only free drug counted (M)."""
     pool = exposure_numbers(settings.exposure)["local_pool_nM"]
     top = int(np.argmax(exposure["shown_effect_site_nM"].values))
-    return {
-        "before": pool * 1e-9,
-        "plateau": float(exposure["shown_effect_site_nM"][top]) * 1e-9,
-        "free-drug extreme": (float(exposure["shown_free_nM"][top]) + pool) * 1e-9,
-    }
+    plateau = float(exposure["shown_effect_site_nM"][top])
+    if plateau > settings.neurons.levels[-1]:
+        raise BadInput(
+            "neurons.levels",
+            list(settings.neurons.levels),
+            f"the infusion brings {plateau:.0f} nM to the receptors, above the last level",
+            "add a level above it",
+        )
+    free = float(exposure["shown_free_nM"][top]) + pool
+    return {"before": pool * 1e-9, "plateau": plateau * 1e-9, "free-drug extreme": free * 1e-9}
 
 
 def _side_by_side(seed, tissue, levels, settings) -> dict:

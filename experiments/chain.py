@@ -4,11 +4,12 @@ dose -> plasma -> effect site -> receptor kinetics -> conductance -> firing -> H
 here decides a number: settings and cards do.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import equinox as eqx
 import jax
 import numpy as np
+from pydantic import Field
 
 from gabatone.experiments.plan import SettingsTable
 from gabatone.experiments.units import (
@@ -30,6 +31,7 @@ from gabatone.kernels.card import read_cards
 from gabatone.kernels.drive.exposure import EXPOSURE_CARDS, Exposure, expose
 from gabatone.kernels.engine.channels import Channels
 from gabatone.kernels.engine.master import Master
+from gabatone.kernels.errors import BadInput
 from gabatone.kernels.neuron.population import Population, load_population
 from gabatone.kernels.neuron.release import Inhibition, load_inhibition
 from gabatone.kernels.neuron.transfer import FiringTable, build_transfer, tabulate_firing
@@ -48,9 +50,9 @@ class ExposureSettings(SettingsTable):
     """Overrides of the exposure cards; None takes the card."""
 
     weight: WeightKg | None = None
-    kp_eff: float | None = None
+    kp_eff: Annotated[float, Field(ge=0)] | None = None
     local_pool: ConcentrationNM | None = None
-    unbound_fraction: float | None = None
+    unbound_fraction: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
 class ReceptorSettings(SettingsTable):
@@ -61,7 +63,7 @@ class ReceptorSettings(SettingsTable):
     steroid: str
     temperature: TemperatureC
     engine: Literal["channels", "master"]
-    shown: int
+    shown: Annotated[int, Field(ge=1)]
     ambient_gaba: ConcentrationM | None = None
     cleft_peak: ConcentrationM | None = None
     cleft_decay: TimeS | None = None
@@ -72,19 +74,20 @@ class NeuronSettings(SettingsTable):
     """The simulated neurons and the steroid levels at which their firing is tabulated."""
 
     cell: str
-    number: int
+    number: Annotated[int, Field(ge=1)]
     duration: TimeS
     discard: TimeS
     step: TimeS
-    levels: tuple[ConcentrationNM, ...]
+    # the smooth table has six coefficients
+    levels: Annotated[tuple[ConcentrationNM, ...], Field(min_length=6)]
 
 
 class FitSettings(SettingsTable):
     """Sampler effort and, if wanted, a trial table of your own."""
 
-    warmup: int
-    samples: int
-    chains: int
+    warmup: Annotated[int, Field(ge=1)]
+    samples: Annotated[int, Field(ge=8)]
+    chains: Annotated[int, Field(ge=1)]
     inferred_times: bool
     trials: InputFile | None = None
 
@@ -146,7 +149,21 @@ def exposure_of(schedule: Schedule, settings: ExposureSettings, time_h) -> Expos
 
 def build_tissue(settings: Settings) -> Tissue:
     """Product schemes at temperature, receptors of a neuron, and the neurons."""
-    receptor = settings.receptor
+    receptor, neurons = settings.receptor, settings.neurons
+    if neurons.duration <= neurons.discard:
+        raise BadInput(
+            "neurons.duration",
+            neurons.duration,
+            f"not longer than neurons.discard = {neurons.discard:g} s, so no spike would be counted",
+            "simulate for longer or discard less",
+        )
+    if np.any(np.diff(neurons.levels) <= 0):
+        raise BadInput(
+            "neurons.levels",
+            list(neurons.levels),
+            "not increasing",
+            "give at least six different levels (nM) in order, from 0 to above the plateau",
+        )
     steroid = load_steroid(receptor.steroid)
     synaptic, extrasynaptic = (
         load_scheme(name).at_temperature(receptor.temperature).with_steroid(steroid)
