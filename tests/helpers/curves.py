@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-CURVES = Path(__file__).resolve().parents[1] / "receptor" / "reference_curves"
+CURVES = Path(__file__).resolve().parents[2] / "experiments" / "outside" / "reference_curves"
 
 # how the recorded curves were sampled: doses before rounding, and where a peak was looked for
 DOSES_M = np.logspace(-2, 4, 37) * 1e-6
