@@ -6,14 +6,33 @@ import tomllib
 from functools import cache
 from pathlib import Path
 
+import equinox as eqx
 import numpy as np
 
 from gabatone.kernels.errors import BadInput
+from gabatone.kernels.receptor.names import known
 from gabatone.kernels.receptor.reversibility import require_reversible
-from gabatone.kernels.receptor.scheme import EQUILIBRIUM, KINDS, KineticScheme, SchemeFacts
-from gabatone.kernels.receptor.steroid import Steroid
+from gabatone.kernels.receptor.scheme import (
+    EQUILIBRIUM,
+    KINDS,
+    KineticScheme,
+    SchemeFacts,
+    default_q10,
+)
+from gabatone.kernels.receptor.steroid_catalogue import load_steroid, steroid_names
+from gabatone.kernels.receptor.temperature import read_enthalpies
+
+__all__ = [
+    "incomplete_names",
+    "load_incomplete",
+    "load_scheme",
+    "load_steroid",
+    "scheme_names",
+    "steroid_names",
+]
 
 _HERE = Path(__file__).parent
+_LIST = "`gabatone scheme list`"
 _UNITS = {"s^-1": False, "M^-1 s^-1": True}
 
 
@@ -29,12 +48,8 @@ def incomplete_names() -> list[str]:
 
 def load_incomplete(name: str) -> dict:
     """What is known of an incomplete scheme: citation, topology, what was read."""
-    return _read_toml(
-        _HERE
-        / "schemes"
-        / "incomplete"
-        / f"{_known(name, incomplete_names(), 'incomplete scheme')}.toml"
-    )
+    known(name, incomplete_names(), "incomplete scheme", listed_by=_LIST)
+    return _read_toml(_HERE / "schemes" / "incomplete" / f"{name}.toml")
 
 
 def load_scheme(name_or_path) -> KineticScheme:
@@ -42,7 +57,8 @@ def load_scheme(name_or_path) -> KineticScheme:
 
     Raises `BadInput`, naming file, field, value and fix, for an unknown name, broken TOML,
     an unknown state, a negative, missing or non-finite rate, a state that nothing reaches,
-    or a cycle whose ratio is outside 0.95 to 1.05. A rate of 0 is allowed and said in
+    a cycle whose ratio is outside 0.95 to 1.05, or temperature keys that are wrong or
+    would unbalance a cycle (`gabatone.kernels.receptor.temperature`). A rate of 0 is allowed and said in
     ``facts.warnings``.
     """
     text = str(name_or_path)
@@ -55,53 +71,12 @@ def load_scheme(name_or_path) -> KineticScheme:
             f"listed as incomplete: {load_incomplete(text)['what_is_known']}",
             "choose a complete scheme; no rate is invented here",
         )
-    return _catalogued(_known(text, scheme_names(), "scheme"))
-
-
-def steroid_names() -> list[str]:
-    """Names that `load_steroid` knows."""
-    return list(_read_toml(_HERE / "steroids" / "neurosteroid_mwc.toml")["relative_potency"])
-
-
-def load_steroid(name: str = "allopregnanolone") -> Steroid:
-    """A neurosteroid of the catalogue; brexanolone is allopregnanolone and shares its ligand name.
-
-    The dissociation constant is that of allopregnanolone times the steroid's relative
-    potency, whose status stands in `Steroid.status`.
-    """
-    data = _read_toml(_HERE / "steroids" / "neurosteroid_mwc.toml")
-    _known(name, list(data["relative_potency"]), "steroid")
-    ligand = "allopregnanolone" if name == "brexanolone" else name
-    return Steroid(
-        dissociation_closed_M=data["K_closed_uM"] * 1e-6 * data["relative_potency"][name],
-        c_open=data["c_open"],
-        c_desensitized=data["c_desensitized"],
-        unbinding_closed_per_s=data["koff_closed_per_s"],
-        phi_open=data["phi_open"],
-        phi_desensitized=data["phi_desensitized"],
-        n_sites=data["n_sites"],
-        ligand=ligand,
-        name=name,
-        status=data["relative_potency_status"][name],
-        where=data["where"],
-    )
+    return _catalogued(known(text, scheme_names(), "scheme", listed_by=_LIST))
 
 
 @cache
 def _catalogued(name: str) -> KineticScheme:
     return _build(_HERE / "schemes" / f"{name}.toml")
-
-
-def _known(name: str, names: list[str], what: str) -> str:
-    if name not in names:
-        near = difflib.get_close_matches(name, names, n=3, cutoff=0.3) or names[:3]
-        raise BadInput(
-            what,
-            name,
-            f"no {what} of that name",
-            f"did you mean {', '.join(near)}? `gabatone scheme list` shows all",
-        )
-    return name
 
 
 def _read_toml(path: Path) -> dict:
@@ -144,6 +119,7 @@ def _build(path: Path) -> KineticScheme:
     with np.errstate(divide="ignore"):
         log_rate = np.log(np.array(value)) + np.log(np.array(factor))
     warnings = _reach(file, names, source, target, value, initial)
+    facts = _facts(file, data, states, symbols, factor, warnings)
     scheme = KineticScheme(
         log_rate=log_rate,
         conductance_pS=np.array([s["conductance_pS"] for s in states], float),
@@ -154,7 +130,7 @@ def _build(path: Path) -> KineticScheme:
         target=target,
         ligands=ligands,
         initial=initial,
-        facts=_facts(file, data, states, symbols, factor, warnings),
+        facts=facts,
     )
     if not scheme.open_states:
         raise BadInput(f"{file}: states", names, "no state is open", 'give one state kind = "open"')
@@ -163,7 +139,8 @@ def _build(path: Path) -> KineticScheme:
     except BadInput as error:
         where = error.field.removeprefix(f"{scheme.name}: ")
         raise BadInput(f"{file}: {where}", error.value, error.cause, error.fix) from error
-    return scheme
+    own = read_enthalpies(file, data, names, source, target, facts.temperature_C, default_q10())
+    return eqx.tree_at(lambda s: s.enthalpies, scheme, own, is_leaf=lambda x: x is None)
 
 
 def _tables(file: str, data: dict, key: str) -> list[dict]:
@@ -320,6 +297,7 @@ def _facts(file, data, states, symbols, factors, warnings) -> SchemeFacts:
             "where",
             "notes",
             "conductance_note",
+            "enthalpy_source",
         )
     }
     return SchemeFacts(
@@ -327,6 +305,7 @@ def _facts(file, data, states, symbols, factors, warnings) -> SchemeFacts:
         status=str(data.get("status", "assumed")),
         temperature_C=_number(f"{file}: temperature_C", data.get("temperature_C", 23.0)),
         temperature_C_status=str(data.get("temperature_C_status", "assumed")),
+        known_misfits=tuple(str(text) for text in data.get("known_misfits", ())),
         bound_agonists=tuple(s["bound_agonists"] for s in states),
         symbols=symbols,
         factors=factors,

@@ -10,13 +10,18 @@ def summarise(scheme: KineticScheme) -> dict:
     """Everything a reader needs of a scheme: facts, states, transitions with units, cycles with ratio.
 
     ``value`` is the rate constant of one step without its statistical ``factor``;
-    the effective rate is value * factor * [ligand].
+    the effective rate is value * factor * [ligand]. States and transitions carry their
+    enthalpy and activation enthalpy where the scheme has any.
     """
     facts = scheme.facts
     factors = facts.factors or (1.0,) * len(scheme.source)
     symbols = facts.symbols or ("",) * len(scheme.source)
     agonists = facts.bound_agonists or (None,) * scheme.n_states
     rates = np.exp(np.asarray(scheme.log_rate, float))
+    height = activation = None
+    if scheme.enthalpies is not None:
+        height = np.asarray(scheme.enthalpies.state_kJ_per_mol, float)
+        activation = np.asarray(scheme.enthalpies.activation_kJ_per_mol(scheme.source), float)
     return {
         "key": scheme.name,
         "citation": facts.citation,
@@ -30,12 +35,15 @@ def summarise(scheme: KineticScheme) -> dict:
         "status": facts.status,
         "where": facts.where,
         "notes": facts.notes,
+        "known_misfits": list(facts.known_misfits),
+        "enthalpy_source": facts.enthalpy_source,
         "conductance_note": facts.conductance_note,
         "initial": scheme.initial,
         "states": [
             {"name": s, "kind": k, "conductance_pS": float(g), "bound_agonists": b}
-            for s, k, g, b in zip(
-                scheme.states, scheme.kinds, scheme.conductance_pS, agonists, strict=True
+            | ({} if height is None else {"enthalpy_kJ_per_mol": float(height[n])})
+            for n, (s, k, g, b) in enumerate(
+                zip(scheme.states, scheme.kinds, scheme.conductance_pS, agonists, strict=True)
             )
         ],
         "transitions": [
@@ -48,8 +56,17 @@ def summarise(scheme: KineticScheme) -> dict:
                 "factor": factor,
                 "symbol": symbol,
             }
-            for i, j, ligand, rate, factor, symbol in zip(
-                scheme.source, scheme.target, scheme.ligands, rates, factors, symbols, strict=True
+            | ({} if activation is None else {"activation_kJ_per_mol": float(activation[e])})
+            for e, (i, j, ligand, rate, factor, symbol) in enumerate(
+                zip(
+                    scheme.source,
+                    scheme.target,
+                    scheme.ligands,
+                    rates,
+                    factors,
+                    symbols,
+                    strict=True,
+                )
             )
         ],
         "cycles": [{"states": list(c.states), "ratio": c.ratio} for c in cycle_ratios(scheme)],
