@@ -8,16 +8,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gabatone.kernels.bounds import require
 from gabatone.kernels.drive.segments import compile_drive
 from gabatone.kernels.engine.protocol import Engine, Request
+from gabatone.kernels.engine.stepping import block_of
 from gabatone.kernels.engine.trace import Trace
-from gabatone.kernels.errors import Failure
+from gabatone.kernels.errors import BadInput, Failure
 from gabatone.kernels.receptor.spectral import magnus_step, propagator, squarings_for
 
 _TOLERANCE = (
     1e-8  # how far a transition probability may still move when the parts of a window are halved
 )
 _MOST_PARTS = 1 << 18
+_BLOCK = 4096  # windows whose propagators are held at a time
+_MOST_COVARIANCE_BYTES = 1 << 30
 
 
 class Master(Engine):
@@ -27,26 +31,53 @@ class Master(Engine):
     the commutator-free fourth-order Magnus scheme (Blanes & Moan 2006) on `substeps` parts or
     as many more as it takes to converge. Gradients flow to rates and concentrations; values
     that are being differentiated get `substeps` parts as they are.
+
+    Parameters
+    ----------
+    substeps : int
+    covariance : bool
+        Whether the trace carries the covariance [time, state, state].
+
+    Raises
+    ------
+    BadInput
+        Where that covariance would take more than 1 GiB.
     """
 
     substeps: int = eqx.field(static=True, default=8)
+    covariance: bool = eqx.field(static=True, default=True)
 
     exact: ClassVar[bool] = True
 
+    def __check_init__(self):
+        require("Master.substeps", self.substeps, least=1)
+
     def run(self, key, request: Request) -> Trace:
         """Probabilities [time, state] and the covariance of n channels' counts; `key` is not used."""
+        if self.covariance:
+            _check_size(len(request.save_s), request.scheme.n_states)
         time, p = occupancy_path(
             request.scheme, request.drive, request.t1_s, request.save_s, request.p0, self.substeps
         )
-        spread = jax.vmap(jnp.diag)(p) - p[:, :, None] * p[:, None, :]
+        covariance = None
+        if self.covariance:
+            spread = jax.vmap(jnp.diag)(p) - p[:, :, None] * p[:, None, :]
+            covariance = float(request.n) * spread
         return Trace(
-            time,
-            p,
-            request.scheme,
-            request.n,
-            "Master",
-            counts=False,
-            covariance=float(request.n) * spread,
+            time, p, request.scheme, request.n, "Master", counts=False, covariance=covariance
+        )
+
+
+def _check_size(times: int, n_states: int) -> None:
+    each = n_states**2 * jnp.zeros(0).dtype.itemsize
+    if times * each > _MOST_COVARIANCE_BYTES:
+        raise BadInput(
+            "save_s",
+            times,
+            f"the covariance of {n_states} states at that many times takes "
+            f"{times * each / 2**30:.3g} GiB",
+            "use Master(covariance=False), or save at "
+            f"{_MOST_COVARIANCE_BYTES // each} times or fewer",
         )
 
 
@@ -54,8 +85,18 @@ def occupancy_path(scheme, drive, t1_s, save_s, p0, substeps: int):
     """``(time_s, p [time, state])`` at the save times; windows are cut at every save time."""
     segments = compile_drive(drive, scheme.ligand_names, t1_s, cuts_s=save_s)
     keep = np.searchsorted(segments.edge_s, save_s)
-    path = _follow(jnp.asarray(p0, float), propagators(scheme, segments, substeps))
-    return save_s, path[keep]
+    windows, now = len(segments.edge_s) - 1, jnp.asarray(p0, float)
+    if windows <= _BLOCK or isinstance(segments.bound, jax.core.Tracer):
+        return save_s, _follow(now, propagators(scheme, segments, substeps))[keep]
+    pieces = []
+    for first in range(0, windows, _BLOCK):
+        path = _follow(now, propagators(scheme, block_of(segments, first, _BLOCK), substeps))
+        here = (keep >= first) & (keep < first + _BLOCK)
+        pieces.append(path[keep[here] - first])
+        now = path[-1]
+    # the last block ends on t1, also where it is filled up with windows of no length
+    pieces.append(now[None][: int(keep[-1] == len(pieces) * _BLOCK)])
+    return save_s, jnp.concatenate(pieces)
 
 
 @jax.jit
@@ -67,22 +108,26 @@ def _follow(start, steps):
     return jnp.concatenate([start[None], jax.lax.scan(advance, start, steps)[1]])
 
 
-def propagators(scheme, segments, substeps: int):
+def propagators(scheme, segments, substeps: int, tilt=None):
     """Propagator of every window [window, state, state], each distinct constant one computed once.
 
-    Raises `Failure` where a concentration changes so much in a window that no number of
-    parts converges.
+    `tilt`, a pair ``(slope [edge], amount [window])``, adds their product to the log rates of a
+    window. Raises `Failure` where a concentration changes so much in a window that no number
+    of parts converges.
     """
     names, length = segments.ligands, np.round(segments.length_s, 15)
     traced = isinstance(segments.bound, jax.core.Tracer)
     coarse = max(substeps // 2, 1) if segments.smooth else 1
     top = {} if traced else dict(zip(names, segments.bound.max(axis=0), strict=True))
-    most = None if traced else squarings_for(scheme, top, length.max() / coarse)
+    slope, amount = (np.zeros(len(scheme.source)), np.zeros(len(length))) if tilt is None else tilt
+    fastest = _tilted(scheme, np.maximum(slope * amount.max(), slope * amount.min()))
+    most = None if traced else squarings_for(fastest, top, length.max() / coarse)
     if segments.smooth:
-        curves = (segments.level, segments.slope, segments.amplitude, segments.length_s)
+        curves = (segments.level, segments.slope, segments.amplitude, segments.length_s, amount)
         each = partial(
             _smooth_steps,
             scheme,
+            slope,
             names,
             tuple(segments.decay_ligand.tolist()),
             most,
@@ -91,13 +136,15 @@ def propagators(scheme, segments, substeps: int):
         )
         return each(substeps) if most is None else _converged_steps(each, segments.edge_s, coarse)
     if isinstance(segments.level, jax.core.Tracer):
-        return _exponentials(_generators(scheme, names, segments.level), jnp.asarray(length), most)
-    rows = np.column_stack([segments.level, length])
+        generators = _generators(scheme, slope, names, segments.level, amount)
+        return _exponentials(generators, jnp.asarray(length), most)
+    rows = np.column_stack([segments.level, amount, length])
     distinct, which = np.unique(rows, axis=0, return_inverse=True)
     # padded to few sizes, so that another drive or save grid seldom compiles anew
     spare = max(16, 1 << int(np.ceil(np.log2(len(distinct))))) - len(distinct)
     rows = jnp.asarray(np.pad(distinct, ((0, spare), (0, 0)), mode="edge"))
-    each = _exponentials(_generators(scheme, names, rows[:, :-1]), rows[:, -1], most)
+    generators = _generators(scheme, slope, names, rows[:, :-2], rows[:, -2])
+    each = _exponentials(generators, rows[:, -1], most)
     return each[which.reshape(-1)]
 
 
@@ -123,8 +170,10 @@ def _converged_steps(each, edge_s: np.ndarray, coarse: int):
 
 
 @eqx.filter_jit
-def _generators(scheme, ligands, level):
-    return jax.vmap(lambda conc: _generator(scheme, ligands, conc))(level)
+def _generators(scheme, slope, ligands, level, amount):
+    return jax.vmap(lambda conc, a: _generator(_tilted(scheme, slope * a), ligands, conc))(
+        level, amount
+    )
 
 
 @partial(jax.jit, static_argnames="most")
@@ -133,18 +182,20 @@ def _exponentials(generators, length, most):
 
 
 @eqx.filter_jit
-def _smooth_steps(scheme, ligands, owners, most, windows, tau_s, parts):
+def _smooth_steps(scheme, slope, ligands, owners, most, windows, tau_s, parts):
     """Windows whose concentrations change, by the fourth-order scheme of `magnus_step`.
 
     `parts` is one plain number, or one for each window (0 skips it).
     """
 
-    def window(level, slope, amplitude, length, number):
+    def window(level, ramp, amplitude, length, amount, number):
+        tilted = _tilted(scheme, slope * amount)
+
         def generator(t):
-            curve = level + slope * t
+            curve = level + ramp * t
             for k, owner in enumerate(owners):
                 curve = curve.at[owner].add(amplitude[k] * jnp.exp(-t / tau_s[k]))
-            return _generator(scheme, ligands, curve)
+            return _generator(tilted, ligands, curve)
 
         h = length / jnp.maximum(number, 1)
 
@@ -156,6 +207,10 @@ def _smooth_steps(scheme, ligands, owners, most, windows, tau_s, parts):
     if isinstance(parts, int):
         return jax.lax.map(lambda a: window(*a, parts), windows)
     return jax.lax.map(lambda a: window(*a), (*windows, parts))
+
+
+def _tilted(scheme, shift):
+    return eqx.tree_at(lambda s: s.log_rate, scheme, scheme.log_rate + shift)
 
 
 def _generator(scheme, ligands, conc):
