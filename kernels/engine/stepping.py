@@ -76,4 +76,4 @@ def halved(segments: Segments) -> Segments:
 
 
 def _in_turn(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    return np.stack([first, second], axis=1).reshape(-1, first.shape[1])
+    return np.stack([first, second], axis=1).reshape(2 * len(first), first.shape[1])
