@@ -125,7 +125,9 @@ class Bursts:
             ]
         )
         leaving = self._openings_from[:, None] * self._leaving
-        ended = np.concatenate([leaving[:, : n_b].sum(axis=0) * self.on, leaving[:, n_b:].sum(axis=0)])
+        ended = np.concatenate(
+            [leaving[:, :n_b].sum(axis=0) * self.on, leaving[:, n_b:].sum(axis=0)]
+        )
         start = np.concatenate([ended, np.zeros(n_b)])
         exits = [np.zeros(n_b), block(c, a).sum(axis=1), block(b, a).sum(axis=1)]
         return phase_type(start / start.sum(), within, np.concatenate(exits))
@@ -246,7 +248,8 @@ def critical_time(shut: Exponentials, n_brief: int, criterion: str = "percent") 
         pooled against all slower ones.
     criterion : str
         ``percent``: the same share of either kind is misclassified (Colquhoun & Sakmann
-        1985, J Physiol 369:501); ``number``: the same number (Clapham & Neher 1984, JX
+        1985, J Physiol 369:501); ``number``: the same number (Clapham & Neher 1984, J
+        Physiol 347:255); ``total``: the fewest in all (Jackson et al. 1983, Biophys J 42:109).
 
     Raises `BadInput` for an unknown criterion, a split that leaves one side empty, areas
     that are not positive, or components that cross nowhere.

@@ -147,6 +147,5 @@ def visits_per_opening(channel: Partition) -> Float[np.ndarray, " open"]:
 
     The expected time there over the mean length of one visit.
     """
-    stay = channel.within.copy()
-    times = mean_times(stay, channel.leave.sum(axis=1), np.eye(len(stay)))
-    return channel.entry @ times * -np.diagonal(stay)
+    times = mean_times(channel.within, channel.leave.sum(axis=1), np.eye(len(channel.within)))
+    return channel.entry @ times * -np.diagonal(channel.within)
