@@ -1,5 +1,7 @@
 """`Channels`: one exact path for every individual channel."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
 
 import equinox as eqx
@@ -9,42 +11,62 @@ import numpy as np
 
 from gabatone.kernels.bounds import require
 from gabatone.kernels.drive.segments import compile_drive
-from gabatone.kernels.engine.paths import (
+from gabatone.kernels.engine.certificate import AUDIT_ALL, AUDIT_SHARE, certify
+from gabatone.kernels.engine.memory import require_memory
+from gabatone.kernels.engine.paths import Shape, run_paths, run_paths_on_cpu
+from gabatone.kernels.engine.protocol import Engine, Request
+from gabatone.kernels.engine.streams import key_words
+from gabatone.kernels.engine.tables import (
     LONGEST_WINDOW_S,
     Job,
-    Shape,
     bisect_table,
+    has_rare_exits,
     rate_tables,
-    run_paths,
+    start_tables,
     window_table,
 )
-from gabatone.kernels.engine.protocol import Engine, Request
-from gabatone.kernels.engine.streams import cumulative_thresholds, key_words
 from gabatone.kernels.engine.trace import Trace
-from gabatone.kernels.errors import BadInput
+from gabatone.kernels.errors import BadInput, Failure
 
 _MOST_CHANNELS = 2**31 - 1  # the range in which a net change is told from its wrapped value
 _MOST_AT_ONCE = 1 << 26
+_MOST_EVENTS = 2**32 - 64  # beyond it an event's number would repeat
+_SPAN = 1 << 22  # channels of which one share is audited
+_LEAST_CHUNK = 1 << 16  # below it a second worker costs more than it gains
 
 
 class Channels(Engine):
     """Exact paths of individual channels, event by event (Gillespie 1977, direct method).
 
-    Exact under piecewise-constant drives, and by thinning under ramps and decays. The
-    integers depend on the key and on each channel's number only, not on `chunk` or `lanes`.
+    Exact under piecewise-constant drives, and by thinning under ramps and decays. The integers
+    depend on the key and on each channel's number only, not on `chunk`, `lanes`, `workers` or
+    the devices.
 
     Parameters
     ----------
     lanes : int
-        Channels in flight at a time.
+        Channels in flight at a time, at most.
     chunk : int
-        Channels per call of the compiled loop.
+        Channels per call of the compiled loop, at most.
+    workers : int or None
+        Calls that run side by side, spread over the local devices; None for one on each
+        device, or on each usable core where the device is a CPU.
+    certify : bool
+        Carry the certificate of `certificate.certify` on a share of the channels.
+    throw : bool
+        Raise `Failure` where the certificate is broken; False leaves that to the caller.
+    max_events : int
+        Draws that a channel may need. One that needs more raises `Failure` with its number.
     progress : callable or None
         Called with (channels done, channels in all) after each chunk.
     """
 
     lanes: int = eqx.field(static=True, default=2048)
-    chunk: int = eqx.field(static=True, default=1 << 20)
+    chunk: int = eqx.field(static=True, default=1 << 22)
+    workers: int | None = eqx.field(static=True, default=None)
+    certify: bool = eqx.field(static=True, default=True)
+    throw: bool = eqx.field(static=True, default=True)
+    max_events: int = eqx.field(static=True, default=_MOST_EVENTS)
     progress: object = eqx.field(static=True, default=None)
 
     exact: ClassVar[bool] = True
@@ -52,6 +74,9 @@ class Channels(Engine):
     def __check_init__(self):
         require("Channels.lanes", self.lanes, least=1)
         require("Channels.chunk", self.chunk, least=1, most=_MOST_AT_ONCE)
+        require("Channels.max_events", self.max_events, least=1, most=_MOST_EVENTS)
+        if self.workers is not None:
+            require("Channels.workers", self.workers, least=1)
 
     def run(self, key, request: Request) -> Trace:
         """Simulate ``request.n`` channels and return their summed occupancy on the save grid."""
@@ -63,32 +88,59 @@ class Channels(Engine):
                 f"more than {_MOST_CHANNELS} individual channels",
                 "use engine=Counts() for more",
             )
-        segments = compile_drive(
-            request.drive, scheme.ligand_names, request.t1_s, longest_s=LONGEST_WINDOW_S
-        )
-        row, rates = rate_tables(scheme, segments.bound, segments.ligands)
+        job, save_rel, shape = occupancy_job(request)
         n_edges = len(scheme.source)
-        job = Job(
-            rates,
-            window_table(segments, request.save_s, row),
-            np.zeros(1, np.int32),
-            np.array([len(row)], np.int32),
-            np.zeros(1, np.int32),
-            segments.tau_s.astype(np.float32),
-            segments.decay_ligand.astype(np.int32),
-            *start_tables(np.asarray(request.p0)[None]),
-            np.arange(n_edges, dtype=np.int32),
-            np.ones(n_edges, np.int32),
-            np.float32(request.uniform_step_s or 1.0),
+        require_memory(
+            "save_s",
+            len(request.save_s),
+            4.0 * n_edges * _workers(self) + 8.0 * (n_edges + 3 * scheme.n_states),
         )
-        save_rel = None if request.uniform_step_s else bisect_table(segments, request.save_s)
-        shape = Shape(len(request.save_s), 1, n_edges, 2**32 - 1, segments.smooth)
-        events, starts = count_events(key, job, save_rel, n, shape, self)
+        events, starts, certificate = count_events(
+            key, job, save_rel, n, shape, self, scheme=scheme if self.certify else None
+        )
         change = np.zeros((n_edges, scheme.n_states), np.int64)
         change[np.arange(n_edges), list(scheme.source)] -= 1
         change[np.arange(n_edges), list(scheme.target)] += 1
         occupancy = starts[0] + np.cumsum(_net(events[0, :-1] @ change), axis=0)
-        return Trace(request.save_s, occupancy, scheme, n, "Channels", counts=True)
+        return Trace(
+            request.save_s, occupancy, scheme, n, "Channels", counts=True, certificate=certificate
+        )
+
+
+def occupancy_job(request: Request) -> tuple[Job, object, Shape]:
+    """Tables of a request whose output is the number of events of each edge before each save time."""
+    scheme = request.scheme
+    segments = compile_drive(
+        request.drive, scheme.ligand_names, request.t1_s, longest_s=LONGEST_WINDOW_S
+    )
+    row, rates = rate_tables(scheme, segments.bound, segments.ligands)
+    n_edges = len(scheme.source)
+    p0 = np.asarray(request.p0, np.float64)
+    job = Job(
+        rates,
+        window_table(segments, request.save_s, row),
+        np.zeros(1, np.int32),
+        np.array([len(row)], np.int32),
+        np.zeros(1, np.int32),
+        segments.tau_s.astype(np.float32),
+        segments.decay_ligand.astype(np.int32),
+        *start_tables(p0[None]),
+        np.arange(n_edges, dtype=np.int32),
+        np.ones(n_edges, np.int32),
+        np.float32(1.0 / (request.uniform_step_s or 1.0)),
+    )
+    save_rel = None if request.uniform_step_s else bisect_table(segments, request.save_s)
+    shape = Shape(
+        len(request.save_s),
+        1,
+        n_edges,
+        2**32 - 1,
+        segments.smooth,
+        rare=has_rare_exits(rates),
+        plain=True,
+        one_start=bool((p0 > 0).sum() == 1),
+    )
+    return job, save_rel, shape
 
 
 def _net(change: np.ndarray) -> np.ndarray:
@@ -96,38 +148,91 @@ def _net(change: np.ndarray) -> np.ndarray:
     return ((change + 2**31) & (2**32 - 1)) - 2**31
 
 
-def start_tables(p0: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Selection tables ``(thresholds, state)`` of the start law `p0` [group, state]."""
-    order, thresholds = cumulative_thresholds(np.asarray(p0, np.float64))
-    return thresholds, order.astype(np.int32)
+def _workers(engine: Channels) -> int:
+    devices = jax.local_devices()
+    if engine.workers is not None:
+        return int(engine.workers)
+    if devices[0].platform == "cpu":
+        return max(len(devices), len(os.sched_getaffinity(0)))
+    return len(devices)
 
 
-def count_events(key, job: Job, save_rel, n: int, shape: Shape, engine: Channels):
+def _pieces(n: int, engine: Channels, audited: bool) -> list[tuple[int, int, bool]]:
+    """``(first channel, number, audited)`` of each call; what is audited depends on n alone."""
+    chunk = min(engine.chunk, max(_LEAST_CHUNK, -(-n // _workers(engine))))
+    pieces = []
+    for span in range(0, n, _SPAN):
+        stop, head = min(span + _SPAN, n), span
+        if audited:
+            size = stop - span
+            head = span + (size if size <= AUDIT_ALL else max(AUDIT_ALL, size // AUDIT_SHARE))
+        for low, high, audit in ((span, head, True), (head, stop, False)):
+            pieces += [
+                (first, min(chunk, high - first), audit) for first in range(low, high, chunk)
+            ]
+    return pieces
+
+
+def count_events(key, job: Job, save_rel, n: int, shape: Shape, engine: Channels, scheme=None):
     """Run all chunks and add up ``(events int64 [row, bin, column], starts int64 [row, state])``.
 
-    Each chunk counts its events modulo 2**32: differences of events that leave and enter
-    a state stay true, totals of very many events do not.
+    Also returns the certificate against the rates of `scheme`, None without one. Each chunk
+    counts its events modulo 2**32: differences of events that leave and enter a state stay
+    true, totals of very many events do not. Raises `Failure` ``event_limit`` with the numbers
+    of channels that need more draws than the engine allows.
     """
-    chunk = int(min(engine.chunk, max(64, 1 << int(np.ceil(np.log2(n))))))
-    lanes = int(min(engine.lanes, chunk, max(64, chunk // 8)))
-    words = key_words(key)
-    job = jax.tree.map(jnp.asarray, job)
+    words, devices = np.asarray(key_words(key)), jax.local_devices()
     events = np.zeros((shape.n_rows, shape.n_bins + 1, shape.n_columns), np.int64)
     starts = np.zeros((shape.n_rows, job.start_state.shape[1]), np.int64)
-    for first in range(0, n, chunk):
-        count = min(chunk, n - first)
-        table, begun = run_paths(
-            words,
-            job,
-            save_rel,
-            jnp.uint32(first),
-            jnp.uint32(count),
-            lanes=lanes,
-            chunk=chunk,
-            shape=shape,
+    pieces = _pieces(n, engine, scheme is not None)
+    workers = min(_workers(engine), len(pieces), len(pieces))
+    placed = [jax.device_put((words, job, save_rel), d) for d in devices[: max(1, workers)]]
+
+    def call(item):
+        number, (first, count, audit) = item
+        return _run_piece(placed[number % len(placed)], first, count, audit, shape, engine)
+
+    done, audits = 0, []
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        for (_, count, audit), found in zip(pieces, pool.map(call, enumerate(pieces)), strict=True):
+            table, begun, seen = found
+            events += table
+            starts += begun
+            if audit:
+                audits.append((table.sum(axis=(0, 1)), seen))
+            done += count
+            if engine.progress is not None:
+                engine.progress(done, n)
+    certificate = None if scheme is None else certify(scheme, audits, throw=engine.throw)
+    return events, starts, certificate
+
+
+def _run_piece(placed, first: int, count: int, audit: bool, shape: Shape, engine: Channels):
+    """One call of the compiled loop: events, starts, and what was seen of each state."""
+    words, job, save_rel = placed
+    chunk = max(64, 1 << int(np.ceil(np.log2(count))))
+    lanes = int(min(engine.lanes, max(64, chunk // 64)))
+    platform = next(iter(job.group_row.devices())).platform
+    run = run_paths_on_cpu if platform == "cpu" else run_paths
+    table, begun, seen, stuck = run(
+        words,
+        job,
+        save_rel,
+        jnp.uint32(first),
+        jnp.uint32(count),
+        jnp.uint32(engine.max_events),
+        lanes=lanes,
+        chunk=0 if shape.one_start else chunk,
+        shape=shape._replace(audit=audit),
+    )
+    stuck = np.unique(np.asarray(stuck))
+    stuck = stuck[stuck < first + count]
+    if len(stuck):
+        shown = ", ".join(str(c) for c in stuck[:8]) + (", ..." if len(stuck) > 8 else "")
+        raise Failure(
+            "event_limit",
+            f"channels {shown} need more than {engine.max_events} draws: rates too fast for the "
+            "length of the run, or a limit too low; shorten t1_s, raise Channels(max_events=...), "
+            "or use engine=Counts(), whose cost does not depend on the rates",
         )
-        events += np.asarray(table)
-        starts += np.asarray(begun)
-        if engine.progress is not None:
-            engine.progress(first + count, n)
-    return events, starts
+    return np.asarray(table), np.asarray(begun), np.asarray(seen, np.float64).sum(axis=2)

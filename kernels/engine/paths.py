@@ -1,4 +1,4 @@
-"""Exact event-driven paths of individual channels: tables on the host, one compiled loop.
+"""Exact event-driven paths of individual channels: one compiled loop.
 
 Each lane carries one channel at a time from event to event (Gillespie's direct method)
 and takes the next channel when its time is up. Windows are stretches of time over which
@@ -14,127 +14,30 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gabatone.kernels.engine.streams import cumulative_thresholds, threefry, uniform
-
-LONGEST_WINDOW_S = 1.0  # keeps float32 offsets within a window finer than 0.1 us
+from gabatone.kernels.engine.streams import exponential, threefry, uniform
+from gabatone.kernels.engine.tables import Job
 
 _THINNING = 0x7C1A55E5  # tells the stream of thinning from that of events
-
-
-class Windows(NamedTuple):
-    """Windows of one or more groups of channels, end to end (all arrays [window] unless said)."""
-
-    row: np.ndarray  # which row of rates holds in the window
-    length_s: np.ndarray
-    first_bin: np.ndarray  # index of the first save time in or after the window
-    offset_s: np.ndarray  # that save time minus the window's start
-    level: np.ndarray  # [window, ligand]
-    slope: np.ndarray  # [window, ligand]
-    amplitude: np.ndarray  # [window, decay]
-    bound: np.ndarray  # [window, ligand]
-
-
-class Rates(NamedTuple):
-    """Selection tables for every (row, state), flattened; `fan` is the largest number of exits."""
-
-    exit_per_s: np.ndarray  # [row * state]
-    thresholds: np.ndarray  # [row * state, fan - 1] uint32
-    edge: np.ndarray  # [row * state, fan]
-    target: np.ndarray  # [edge]
-    edge_ligand: np.ndarray  # [edge], -1 where the step binds nothing
-
-
-class Job(NamedTuple):
-    """Everything one call of the loop needs that is not a number of channels."""
-
-    rates: Rates
-    windows: Windows
-    group_first: np.ndarray  # [group] first window of the group
-    group_stop: np.ndarray  # [group] one past its last window
-    group_row: np.ndarray  # [group] row of the output the group adds to
-    tau_s: np.ndarray  # [decay]
-    decay_ligand: np.ndarray  # [decay]
-    start_thresholds: np.ndarray  # [group or 1, state - 1]
-    start_state: np.ndarray  # [group or 1, state]
-    edge_column: np.ndarray  # [edge] output column
-    edge_weight: np.ndarray  # [edge] what an event adds there
-    save_step_s: np.float32
-
-
-def rate_tables(scheme, bounds: np.ndarray, ligands: tuple[str, ...]) -> tuple[np.ndarray, Rates]:
-    """Tables for the distinct rows of `bounds` [window, ligand]; returns the row of each window too."""
-    rows, row_of = np.unique(np.asarray(bounds, np.float64), axis=0, return_inverse=True)
-    source, target = np.array(scheme.source), np.array(scheme.target)
-    ligand_of = np.array([ligands.index(name) if name else -1 for name in scheme.ligands])
-    constant = np.exp(np.asarray(scheme.log_rate, np.float64))
-    factor = np.where(
-        ligand_of[None] >= 0, rows[:, np.maximum(ligand_of, 0)] if rows.shape[1] else 1.0, 1.0
-    )
-    rate = constant[None] * factor
-    leaving = [np.flatnonzero(source == s) for s in range(scheme.n_states)]
-    fan = max(2, max(len(e) for e in leaving))
-    edges = np.array(
-        [np.concatenate([np.full(fan - len(e), e[0] if len(e) else 0), e]) for e in leaving]
-    )
-    real = np.array([np.arange(fan) >= fan - len(e) for e in leaving])
-    weights = rate[:, edges] * real[None]
-    order, thresholds = cumulative_thresholds(weights)
-    edge = np.take_along_axis(np.broadcast_to(edges, order.shape), order, axis=-1)
-    n = len(rows) * scheme.n_states
-    return row_of.reshape(-1).astype(np.int32), Rates(
-        weights.sum(-1).reshape(n).astype(np.float32),
-        thresholds.reshape(n, fan - 1),
-        edge.reshape(n, fan).astype(np.int32),
-        target.astype(np.int32),
-        ligand_of.astype(np.int32),
-    )
-
-
-def window_table(segments, save_s: np.ndarray, row: np.ndarray) -> Windows:
-    """The windows of one group, with their place on the grid of save times."""
-    start = segments.edge_s[:-1]
-    first = np.searchsorted(save_s, start, side="left")
-    beyond = save_s[-1] + 1e6
-    offset = np.append(save_s, beyond)[first] - start
-    f32 = partial(np.asarray, dtype=np.float32)
-    return Windows(
-        row.astype(np.int32),
-        f32(segments.length_s),
-        first.astype(np.int32),
-        f32(offset),
-        f32(segments.level),
-        f32(segments.slope),
-        f32(segments.amplitude),
-        f32(segments.bound),
-    )
-
-
-def bisect_table(segments, save_s: np.ndarray) -> np.ndarray:
-    """Save times relative to each window, [window, most + 1], padded with infinity."""
-    start, stop = segments.edge_s[:-1], segments.edge_s[1:]
-    first, last = (
-        np.searchsorted(save_s, start, side="left"),
-        np.searchsorted(save_s, stop, side="left"),
-    )
-    most = max(1, int((last - first).max()))
-    columns = first[:, None] + np.arange(most)
-    inside = columns < last[:, None]
-    times = np.where(inside, save_s[np.minimum(columns, len(save_s) - 1)] - start[:, None], np.inf)
-    return np.concatenate([times, np.full((len(start), 1), np.inf)], axis=1).astype(np.float32)
+_TURNS = 8  # draws between two looks at whether anyone is still busy
+_FEW = 4  # so many entries are chosen faster by comparison than by look-up
 
 
 class Shape(NamedTuple):
-    """The static side of a call: sizes of the output, and whether concentrations change inside windows."""
+    """The static side of a call: sizes of the output, and what the channels and drives need."""
 
     n_bins: int
     n_rows: int
     n_columns: int
     per_group: int  # channel c belongs to group c // per_group
-    smooth: bool
+    smooth: bool  # concentrations change inside windows
+    rare: bool = False  # exits so rare that thresholds need their second word
+    plain: bool = False  # every edge has its own column and counts 1
+    one_start: bool = False  # every channel starts in the same state
+    audit: bool = False  # time and concentration seen in each state are added up
 
 
 class Lanes(NamedTuple):
-    """What each lane carries (all [lane], `table` excepted)."""
+    """What each lane carries [lane]."""
 
     channel: jax.Array
     event: jax.Array
@@ -142,110 +45,254 @@ class Lanes(NamedTuple):
     group: jax.Array
     window: jax.Array
     t: jax.Array
-    table: jax.Array
 
 
-@partial(jax.jit, static_argnames=("lanes", "chunk", "shape"))
-def run_paths(
-    words, job: Job, save_rel, first_channel, n_channels, *, lanes: int, chunk: int, shape: Shape
+class Move(NamedTuple):
+    """One draw of every lane [lane]: an event, or the end of its window."""
+
+    t: jax.Array  # time of the event or the window's end
+    jump: jax.Array
+    crossed: jax.Array
+    edge: jax.Array
+    target: jax.Array
+
+
+class Tally(NamedTuple):
+    """What the loop adds up."""
+
+    events: jax.Array  # int32 [row * bin * column]
+    seen: jax.Array  # float32 [(1 + ligand) * state * lane]: seconds, and molar seconds
+
+
+def _run_paths(
+    words,
+    job: Job,
+    save_rel,
+    first_channel,
+    n_channels,
+    most_events,
+    *,
+    lanes: int,
+    chunk: int,
+    shape: Shape,
 ):
     """Simulate channels ``first_channel .. + n_channels`` (at most `chunk`) and tabulate their events.
 
-    Returns ``(table int32 [row, bin, column], starts int32 [row, state])``; the last bin
-    collects events after the last save time. `save_rel` is None for a uniform grid of save
-    times. No result depends on `lanes` or `chunk`.
+    Returns ``(table int32 [row, bin, column], starts int32 [row, state], seen float32
+    [1 + ligand, state, lane], stuck uint32 [lane])``; the last bin collects events after the
+    last save time. `seen` is empty without ``shape.audit``. `stuck` holds the channels that
+    reached `most_events` draws, which stops the loop, and the end of the range where none did.
+    `save_rel` is None for a uniform grid of save times. No result depends on `lanes` or `chunk`.
     """
-    n_states = job.start_state.shape[1]
-    everyone = first_channel + jnp.arange(chunk, dtype=jnp.uint32)
-    first_state = _start_states(words, job, everyone, shape)
     end = first_channel + n_channels
-    owner = _at(job.group_row, _group_of(job, everyone, shape)) * n_states + first_state
-    starts = (
-        jnp.zeros(shape.n_rows * n_states, jnp.int32)
-        .at[owner]
-        .add((everyone < end).astype(jnp.int32))
-    )
-    channel = everyone[:lanes]
-    group = _group_of(job, channel, shape)
-    cells = shape.n_rows * (shape.n_bins + 1) * shape.n_columns
-    carry = Lanes(
-        channel,
-        jnp.ones(lanes, jnp.uint32),
-        first_state[:lanes],
-        group,
-        jnp.broadcast_to(_at(job.group_first, group), (lanes,)),
-        jnp.zeros(lanes, jnp.float32),
-        jnp.zeros(cells, jnp.int32),
+    begin, starts = _begin(words, job, first_channel, end, chunk, shape)
+    lane = _first_lanes(job, begin, first_channel, lanes, shape)
+    n_states, n_ligands = job.start_state.shape[1], job.windows.level.shape[1]
+    tally = Tally(
+        jnp.zeros(shape.n_rows * (shape.n_bins + 1) * shape.n_columns, jnp.int32),
+        jnp.zeros((1 + n_ligands) * n_states * lanes if shape.audit else 0, jnp.float32),
     )
 
-    def step(lane: Lanes) -> Lanes:
-        moved = _advance(words, job, save_rel, lane, end, shape)
-        done = (lane.channel < end) & (moved.window >= _at(job.group_stop, lane.group))
-        following = jnp.where(done, lane.channel + np.uint32(lanes), lane.channel)
-        group = jnp.where(done, _group_of(job, following, shape), lane.group)
-        fresh = first_state[jnp.minimum(following - first_channel, chunk - 1)]
-        return Lanes(
-            following,
-            jnp.where(done, np.uint32(1), moved.event),
-            jnp.where(done, fresh, moved.state),
-            group,
-            jnp.where(done, _at(job.group_first, group), moved.window),
-            jnp.where(done, 0.0, moved.t),
-            moved.table,
+    def turn(_, carry):
+        lane, tally = carry
+        move = advance(words, job, lane, shape)
+        busy = lane.channel < end
+        tally = tally._replace(
+            events=_add_event(job, save_rel, lane, move, busy, tally.events, shape)
         )
+        if shape.audit:
+            tally = tally._replace(seen=_add_seen(job, lane, move, busy, tally.seen))
+        return next_lanes(job, begin, lane, move, first_channel, end, lanes, shape), tally
 
-    carry = jax.lax.while_loop(lambda lane: jnp.any(lane.channel < end), step, carry)
-    return carry.table.reshape(shape.n_rows, -1, shape.n_columns), starts.reshape(
-        shape.n_rows, n_states
+    def going(carry):
+        lane, _ = carry
+        busy = lane.channel < end
+        return jnp.any(busy) & ~jnp.any(busy & (lane.event > most_events))
+
+    lane, tally = jax.lax.while_loop(
+        going, lambda carry: jax.lax.fori_loop(0, _TURNS, turn, carry), (lane, tally)
+    )
+    return (
+        tally.events.reshape(shape.n_rows, -1, shape.n_columns),
+        starts.reshape(shape.n_rows, n_states),
+        tally.seen.reshape(1 + n_ligands, n_states, -1),
+        jnp.where(lane.event > most_events, jnp.minimum(lane.channel, end), end),
     )
 
 
-def _advance(words, job: Job, save_rel, lane: Lanes, end, shape: Shape) -> Lanes:
+run_paths = jax.jit(_run_paths, static_argnames=("lanes", "chunk", "shape"))
+# as wide as the processor goes: XLA's own choice is half of an AVX-512 register
+run_paths_on_cpu = jax.jit(
+    _run_paths,
+    static_argnames=("lanes", "chunk", "shape"),
+    compiler_options={"xla_cpu_prefer_vector_width": 512},
+)
+
+
+@partial(jax.jit, static_argnames=("chunk", "shape"))
+def begin_listing(words, job: Job, first_channel, n_channels, *, chunk: int, shape: Shape):
+    """``(lanes, start state [channel])`` with one lane for each channel, for `list_events`."""
+    begin, _ = _begin(words, job, first_channel, first_channel + n_channels, chunk, shape)
+    begin = jnp.broadcast_to(begin, (chunk,))
+    return _first_lanes(job, begin, first_channel, chunk, shape), begin
+
+
+@partial(jax.jit, static_argnames=("turns", "shape"))
+def list_events(words, job: Job, lane: Lanes, end, *, turns: int, shape: Shape):
+    """`turns` draws of each lane, one channel a lane: ``(lanes, edge, window, t)``, each [turn, lane].
+
+    `edge` is -1 where a draw was no event. A lane whose channel is through goes on without events.
+    """
+
+    def turn(lane, _):
+        move = advance(words, job, lane, shape)
+        busy = (lane.channel < end) & (lane.window < _at(job.group_stop, lane.group))
+        event = jnp.where(busy & move.jump, move.edge.astype(jnp.int32), -1)
+        moved = Lanes(
+            lane.channel,
+            lane.event + np.uint32(1),
+            jnp.where(move.jump & busy, move.target, lane.state),
+            lane.group,
+            jnp.where(busy & move.crossed, lane.window + 1, lane.window),
+            jnp.where(move.crossed, 0.0, move.t),
+        )
+        return moved, (event, lane.window, move.t)
+
+    return jax.lax.scan(turn, lane, None, length=turns)
+
+
+def advance(words, job: Job, lane: Lanes, shape: Shape) -> Move:
     """One draw for every lane: the next event, or the end of its window."""
     rates, windows = job.rates, job.windows
-    n_states, fan = job.start_state.shape[1], rates.edge.shape[1]
-    busy = lane.channel < end
-    # the barrier keeps the compiler from writing the draw out once for each of its uses
-    wait_bits, pick_bits = jax.lax.optimization_barrier(threefry(words, lane.channel, lane.event))
-    at = windows.row[lane.window] * n_states + lane.state
-    rate = rates.exit_per_s[at]
-    t = lane.t + jnp.where(rate > 0, -jnp.log(uniform(wait_bits)) / rate, jnp.inf)
-    crossed = t >= windows.length_s[lane.window]
-    pick = sum((pick_bits >= rates.thresholds[at, k]).astype(jnp.int32) for k in range(fan - 1))
-    edge = rates.edge[at, pick]
-    jump = busy & ~crossed
+    wait_bits, pick_bits = threefry(words, lane.channel, lane.event)
+    cell = _look(windows.row, lane.window) * job.start_state.shape[1] + lane.state
+    t = lane.t + exponential(wait_bits) * _look(rates.mean_s, cell)
+    length = _look(windows.length_s, lane.window)
+    crossed = t >= length
+    bars = [_look(bar, cell) for bar in rates.thresholds]
+    if shape.rare:
+        # the last bits of the waiting time do not reach its float32 value: they refine the choice
+        spare = wait_bits & np.uint32(0xFF)
+        finer = [_look(bar, cell) for bar in rates.fraction]
+        above = [
+            (pick_bits > bar) | ((pick_bits == bar) & (spare >= fine))
+            for bar, fine in zip(bars, finer, strict=True)
+        ]
+    else:
+        above = [pick_bits >= bar for bar in bars]
+    pick = sum(passed.astype(jnp.int32) for passed in above)
+    way_out = _look(rates.way_out, cell * (len(bars) + 1) + pick)
+    edge, target = way_out & np.uint32(0xFFFF), (way_out >> np.uint32(16)).astype(jnp.int32)
+    jump = ~crossed
     if shape.smooth:
-        jump = jump & _accepted(words, job, lane, t, edge)
-    slot = _event_bin(job, save_rel, lane.window, jnp.where(crossed, 0.0, t), shape.n_bins)
-    place = (
-        _at(job.group_row, lane.group) * (shape.n_bins + 1) + slot
-    ) * shape.n_columns + job.edge_column[edge]
-    added = jnp.where(jump, job.edge_weight[edge], 0)
-    return lane._replace(
-        event=lane.event + np.uint32(1),
-        state=jnp.where(jump, rates.target[edge], lane.state),
-        window=jnp.where(busy & crossed, lane.window + 1, lane.window),
-        t=jnp.where(crossed, 0.0, t),
-        table=lane.table.at[place].add(added, mode="promise_in_bounds"),
+        if shape.rare:
+            again = words ^ np.uint32(_THINNING)
+            chance = uniform(threefry(again, lane.channel, lane.event)[0])
+        else:
+            chance = _place_between(bars, pick_bits, pick)
+        jump = jump & _accepted(job, lane.window, t, edge, chance)
+    return Move(jnp.minimum(t, length), jump, crossed, edge, target)
+
+
+def next_lanes(
+    job: Job, begin, lane: Lanes, move: Move, first_channel, end, lanes: int, shape: Shape
+) -> Lanes:
+    """The lanes after a draw; those whose channel is through take the next one."""
+    done = (
+        (lane.channel < end) & move.crossed & (lane.window + 1 >= _at(job.group_stop, lane.group))
+    )
+    following = jnp.where(done, lane.channel + np.uint32(lanes), lane.channel)
+    group = lane.group
+    if job.group_first.shape[0] > 1:
+        group = jnp.where(done, _group_of(job, following, shape), group)
+    fresh = begin[0]
+    if not shape.one_start:
+        # lanes that leave the range look up their last channel's state and stay idle
+        last = begin.shape[0] - 1
+        place = jnp.minimum((following - first_channel).astype(jnp.int32), last)
+        fresh = _look(begin, place).astype(jnp.int32)
+    ahead = jnp.where((lane.channel < end) & move.crossed, lane.window + 1, lane.window)
+    return Lanes(
+        following,
+        jnp.where(done, np.uint32(1), lane.event + np.uint32(1)),
+        jnp.where(done, fresh, jnp.where(move.jump, move.target, lane.state)),
+        group,
+        jnp.where(done, _at(job.group_first, group), ahead),
+        jnp.where(move.crossed, np.float32(0), move.t),
     )
 
 
-def _accepted(words, job: Job, lane: Lanes, t, edge):
+def _place_between(bars, bits, pick):
+    """Where `bits` stand between the two thresholds around them: uniform in (0, 1), given the choice."""
+    low, high = jnp.zeros_like(bits), bars[0]
+    for k in range(len(bars)):
+        low = jnp.where(pick > k, bars[k], low)
+        high = jnp.where(pick > k, bars[k + 1] if k + 1 < len(bars) else np.uint32(0), high)
+    # unsigned: the upper end 2**32 stands as 0, and so does a width of 2**32
+    width = (high - low).astype(jnp.float32)
+    width = jnp.where(width == 0, np.float32(2.0**32), width)
+    return ((bits - low).astype(jnp.float32) + np.float32(0.5)) / width
+
+
+def _accepted(job: Job, window, t, edge, chance):
     """Thinning: a ligand step is kept with the chance of its concentration over the window's bound."""
-    windows, ligand = job.windows, job.rates.edge_ligand[edge]
-    at = jnp.maximum(ligand, 0)
-    value = windows.level[lane.window, at] + windows.slope[lane.window, at] * t
-    for k in range(job.tau_s.shape[0]):
-        piece = windows.amplitude[lane.window, k] * jnp.exp(-t / job.tau_s[k])
-        value = value + jnp.where(job.decay_ligand[k] == at, piece, 0.0)
-    bits, _ = threefry(words ^ np.uint32(_THINNING), lane.channel, lane.event)
-    return (ligand < 0) | (uniform(bits) * windows.bound[lane.window, at] < value)
+    ligand = _look(job.rates.edge_ligand, edge.astype(jnp.int32))
+    value, bound = jnp.zeros_like(t), jnp.ones_like(t)
+    for k in range(job.windows.level.shape[1]):
+        value = jnp.where(ligand == k, _concentration(job, window, t, k), value)
+        bound = jnp.where(ligand == k, _look(job.windows.bound[:, k], window), bound)
+    return (ligand < 0) | (chance * bound < value)
+
+
+def _concentration(job: Job, window, t, k: int):
+    """Concentration of ligand `k` at `t` after the window's start, mol/L."""
+    windows = job.windows
+    value = _look(windows.level[:, k], window) + _look(windows.slope[:, k], window) * t
+    for d in range(job.tau_s.shape[0]):
+        piece = _look(windows.amplitude[:, d], window) * jnp.exp(-t / job.tau_s[d])
+        value = value + jnp.where(job.decay_ligand[d] == k, piece, np.float32(0))
+    return value
+
+
+def _add_event(job: Job, save_rel, lane: Lanes, move: Move, busy, events, shape: Shape):
+    """Count the event of each lane at the first save time not before it."""
+    slot = _event_bin(job, save_rel, lane.window, move.t, shape.n_bins)
+    edge = move.edge.astype(jnp.int32)
+    column = edge if shape.plain else _look(job.edge_column, edge)
+    row = _at(job.group_row, lane.group) * (shape.n_bins + 1) if shape.n_rows > 1 else 0
+    weight = np.int32(1) if shape.plain else _look(job.edge_weight, edge)
+    added = jnp.where(move.jump & busy, weight, np.int32(0))
+    place = (row + slot) * shape.n_columns + column
+    return events.at[place].add(added, mode="promise_in_bounds")
+
+
+def _add_seen(job: Job, lane: Lanes, move: Move, busy, seen):
+    """Add the time that each lane spent, and the integral of each concentration over it."""
+    windows, lanes = job.windows, lane.channel.shape[0]
+    n_states, n_ligands = job.start_state.shape[1], windows.level.shape[1]
+    t0, t1 = lane.t, move.t
+    place = lane.state * lanes + jnp.arange(lanes, dtype=jnp.int32)
+    spent = [t1 - t0]
+    for k in range(n_ligands):
+        total = _look(windows.level[:, k], lane.window) * (t1 - t0)
+        total = total + _look(windows.slope[:, k], lane.window) * (t1 - t0) * (t1 + t0) * 0.5
+        for d in range(job.tau_s.shape[0]):
+            tau = job.tau_s[d]
+            piece = _look(windows.amplitude[:, d], lane.window) * tau * jnp.exp(-t0 / tau)
+            piece = -piece * jnp.expm1((t0 - t1) / tau)
+            total = total + jnp.where(job.decay_ligand[d] == k, piece, np.float32(0))
+        spent.append(total)
+    for k, value in enumerate(spent):
+        added = jnp.where(busy, value, np.float32(0))
+        seen = seen.at[k * n_states * lanes + place].add(added, mode="promise_in_bounds")
+    return seen
 
 
 def _event_bin(job: Job, save_rel, window, t, n_bins: int):
     """Index of the first save time at or after `t` in `window`."""
     if save_rel is None:
-        ahead = jnp.ceil((t - job.windows.offset_s[window]) / job.save_step_s).astype(jnp.int32)
+        since = t - _look(job.windows.offset_s, window)
+        ahead = jnp.ceil(since * job.saves_per_s).astype(jnp.int32)
     else:
         width = save_rel.shape[1]
         ahead, high = jnp.zeros_like(window), jnp.full_like(window, width - 1)
@@ -253,7 +300,18 @@ def _event_bin(job: Job, save_rel, window, t, n_bins: int):
             middle = (ahead + high) // 2
             below = save_rel[window, middle] < t
             ahead, high = jnp.where(below, middle + 1, ahead), jnp.where(below, high, middle)
-    return jnp.minimum(job.windows.first_bin[window] + jnp.maximum(ahead, 0), n_bins)
+    first = _look(job.windows.first_bin, window)
+    return jnp.minimum(first + jnp.maximum(ahead, 0), n_bins)
+
+
+def _look(table, index):
+    """``table[index]`` for indices that are in range by construction."""
+    if table.shape[0] > _FEW:
+        return table.at[index].get(mode="promise_in_bounds")
+    value = jnp.broadcast_to(table[0], jnp.shape(index))
+    for k in range(1, table.shape[0]):
+        value = jnp.where(index == k, table[k], value)
+    return value
 
 
 def _at(values, group):
@@ -266,6 +324,33 @@ def _group_of(job: Job, channel, shape: Shape):
         return jnp.zeros(jnp.shape(channel), jnp.int32)
     return jnp.minimum(
         (channel // np.uint32(shape.per_group)).astype(jnp.int32), job.group_first.shape[0] - 1
+    )
+
+
+def _begin(words, job: Job, first_channel, end, chunk: int, shape: Shape):
+    """Start states, [channel] or [1] where all are the same, and their number in each output row."""
+    n_states = job.start_state.shape[1]
+    if shape.one_start:
+        state = job.start_state[0, -1:].astype(jnp.int32)
+        starts = jnp.zeros(shape.n_rows * n_states, jnp.int32)
+        return state, starts.at[state[0]].set((end - first_channel).astype(jnp.int32))
+    everyone = first_channel + jnp.arange(chunk, dtype=jnp.uint32)
+    begin = _start_states(words, job, everyone, shape)
+    owner = _at(job.group_row, _group_of(job, everyone, shape)) * n_states + begin
+    starts = jnp.zeros(shape.n_rows * n_states, jnp.int32)
+    return begin, starts.at[owner].add((everyone < end).astype(jnp.int32))
+
+
+def _first_lanes(job: Job, begin, first_channel, lanes: int, shape: Shape) -> Lanes:
+    channel = first_channel + jnp.arange(lanes, dtype=jnp.uint32)
+    group = _group_of(job, channel, shape)
+    return Lanes(
+        channel,
+        jnp.ones(lanes, jnp.uint32),
+        jnp.broadcast_to(begin[:lanes], (lanes,)).astype(jnp.int32),
+        group,
+        jnp.broadcast_to(_at(job.group_first, group), (lanes,)),
+        jnp.zeros(lanes, jnp.float32),
     )
 
 
