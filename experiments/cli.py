@@ -205,64 +205,26 @@ def check_all(
         list[str] | None,
         typer.Argument(metavar="[DIR]...", help="Run directories, or folders of them."),
     ] = None,
+    suites: Annotated[
+        list[str] | None,
+        typer.Option("--suite", metavar="NAME", help="Only this suite, or none; may be repeated."),
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer runs, fewer doses.")] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="Print every check, not misses only.")
+    ] = False,
     json: AsJson = False,
 ):
-    """Verify every scheme of the catalogue and gather the verdicts of run directories."""
-    runs = [run for folder in folders or () for run in _runs_in(Path(folder))]
-    gathered = [_gather(run) for run in runs]
-    schemes = scheme_cli.verify_schemes()
+    """Verify every scheme, run the outside suites, and gather the verdicts of run directories."""
+    from gabatone.experiments import verdicts
+
+    found = verdicts.check(folders or (), suites, quick=quick, quiet=json)
     if json:
-        say_json({"schemes": schemes, "runs": gathered})
+        say_json(found)
     else:
-        _print_verdicts(schemes, gathered)
-    if any(row["problems"] for row in schemes) or any(row["damage"] for row in gathered):
+        verdicts.tell(found, every=every)
+    if not verdicts.sound(found):
         raise typer.Exit(1)
-
-
-def _runs_in(folder: Path) -> list[Path]:
-    name = "checks.json"
-    found = (
-        [folder]
-        if (folder / name).is_file()
-        else sorted(path.parent for path in folder.glob(f"*/{name}"))
-    )
-    if not found:
-        raise BadInput(
-            "DIR",
-            str(folder),
-            f"no run with a {name} is there",
-            "give the directory of a run",
-        )
-    return found
-
-
-def _gather(run: Path) -> dict:
-    from gabatone.experiments import manifest
-    from gabatone.experiments.checks import read_checks
-
-    written = manifest.read_manifest(run)
-    damage = (
-        manifest.damage(run, written)
-        if written
-        else [(manifest.NAME, "missing: the run is not finished")]
-    )
-    return {
-        "run": str(run),
-        "damage": [f"{path}: {problem}" for path, problem in damage],
-        "checks": [check.row() for check in read_checks(run / "checks.json")],
-    }
-
-
-def _print_verdicts(schemes: list, gathered: list) -> None:
-    rows = [[row["scheme"], row["verdict"], "; ".join(row["problems"])] for row in schemes]
-    say(columns(rows, ("scheme", "verdict", "problems")))
-    for run in gathered:
-        say(f"\n{run['run']}")
-        for problem in run["damage"]:
-            say(f"damaged: {problem}")
-        keys = ("verdict", "id", "ours", "lo", "hi", "unit", "status")
-        if run["checks"]:
-            say(columns([[check[key] for key in keys] for check in run["checks"]], keys))
 
 
 if __name__ == "__main__":
