@@ -9,9 +9,16 @@ import numpy as np
 
 from gabatone.kernels.drive.ligand import Decay, Tonic
 from gabatone.kernels.drive.segments import Segments, compile_drive
-from gabatone.kernels.engine.channels import Channels, count_events, start_tables
+from gabatone.kernels.engine.channels import Channels, count_events
 from gabatone.kernels.engine.master import propagators
-from gabatone.kernels.engine.paths import Job, Shape, Windows, rate_tables
+from gabatone.kernels.engine.paths import Shape
+from gabatone.kernels.engine.tables import (
+    Job,
+    Windows,
+    has_rare_exits,
+    rate_tables,
+    start_tables,
+)
 from gabatone.kernels.neuron.release import (
     TRANSIENT_AGES,
     Inhibition,
@@ -204,10 +211,10 @@ def _open_conductance(
         *start_tables(np.asarray(p0)[None]),
         np.zeros(len(weight), np.int32),
         weight.astype(np.int32),
-        np.float32(step_s),
+        np.float32(1.0 / step_s),
     )
-    shape = Shape(n_steps, n_neurons, 1, per_group, segments.smooth)
-    events, starts = count_events(
+    shape = Shape(n_steps, n_neurons, 1, per_group, segments.smooth, rare=has_rare_exits(rates))
+    events, starts, _ = count_events(
         key, job, None, len(first) * per_group, shape, engine or Channels()
     )
     opened = starts @ is_open.astype(np.int64)
