@@ -66,7 +66,7 @@ class Grid(Engine):
         For a bad setting, and for a job or an output too large, with what would fit.
     """
 
-    dt_s: float = eqx.field(static=True)
+    dt_s: float = eqx.field(static=True, converter=float)
     voltage: VoltageCourse | None = None
     substeps: int = eqx.field(static=True, default=8)
     chunk: int = eqx.field(static=True, default=1 << 17)

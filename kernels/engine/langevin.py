@@ -48,7 +48,7 @@ class Langevin(Engine):
         passes.
     """
 
-    dt_s: float = eqx.field(static=True)
+    dt_s: float = eqx.field(static=True, converter=float)
     substeps: int = eqx.field(static=True, default=8)
 
     exact: ClassVar[bool] = False
