@@ -217,5 +217,7 @@ def write_pages(folder) -> list[Path]:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m gabatone.experiments.scheme_pages FOLDER")
     for written in write_pages(sys.argv[1]):
         print(written.name)

@@ -48,7 +48,8 @@ def compositions_page() -> str:
                 f"{drugged.doses.max() / alone.doses.max():.2f}",
             ]
         )
-        notes.append(f"## {key}\n\nBase: [{kind.base}]({kind.base}.md). {kind.why}.\n")
+        why = kind.why[0].upper() + kind.why[1:]
+        notes.append(f"## {key}\n\nBase: [{kind.base}]({kind.base}.md). {why}.")
         notes.append(_cards(kind.cards))
     head = [
         "key", "composition", "place", "scheme", "EC50, uM", "measured", "largest peak",
