@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gabatone.experiments import scheme_cli
+from gabatone.experiments import scheme_commands
 from gabatone.experiments.terminal import columns, complain, say, say_json, settle
 from gabatone.kernels.errors import BadInput, Failure
 
@@ -23,7 +23,7 @@ app = typer.Typer(
     help="From a neurosteroid dose through GABA-A channels and neurons to trial outcomes. "
     "Research software; gives no medical advice.",
 )
-app.add_typer(scheme_cli.app, name="scheme")
+app.add_typer(scheme_commands.app, name="scheme")
 
 
 def main(arguments=None) -> int:

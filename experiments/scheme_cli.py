@@ -10,7 +10,7 @@ CYCLE_LO, CYCLE_HI = 0.95, 1.05
 ROW_TOLERANCE = 1e-9
 
 app = typer.Typer(
-    help="List the receptor schemes, or show one.",
+    help="Receptor schemes: list, show, simulate, dose-response, check and plot.",
     no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,
