@@ -10,6 +10,7 @@ from gabatone.kernels.errors import BadInput, Failure
 from gabatone.kernels.recording.measure import Measure, checked, cut
 
 _MOST = 3
+_FEW = 400  # samples on which the starts are compared
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,6 @@ def fit_exponentials(
     *,
     window_s,
     offset: bool = False,
-    baseline_pA: float = 0.0,
     merged_below: float = 1.1,
     least_share: float = 1e-4,
 ) -> ExponentialFit:
@@ -66,8 +66,6 @@ def fit_exponentials(
     window_s : (start, stop)
     offset : bool
         Whether a constant is fitted too (a current that does not desensitize).
-    baseline_pA : float
-        Taken off first.
     merged_below : float
         Two time constants closer than this ratio are one.
     least_share : float
@@ -85,7 +83,6 @@ def fit_exponentials(
         constant runs beyond 100 windows.
     """
     t, y = _window(time_s, current_pA, components, window_s, offset)
-    y = y - baseline_pA
     scale = np.abs(y).max()
     if np.ptp(y) == 0.0:
         raise Failure("no_signal", f"the current is flat in the window {tuple(window_s)} s")
@@ -106,8 +103,8 @@ def fit_exponentials(
         float(amplitude[-1] * scale) if offset else 0.0,
         float(np.sqrt(np.mean(residual**2)) * scale),
         (float(t[0]), float(t[-1])),
-        f"{components} exponentials{' and an offset' if offset else ''}, {len(t)} samples of "
-        f"equal weight, baseline {baseline_pA:g} pA",
+        f"{components} exponential{'s' * (components > 1)}{' and an offset' * bool(offset)}, "
+        f"{len(t)} samples of equal weight",
     )
 
 
@@ -163,21 +160,36 @@ def _search(x, y, components: int, offset: bool):
         2: [(-3.0, -1.0), (-5.0, -1.5), (-6.5, -3.5), (-4.0, 0.5)],
         3: [(-5.0, -3.0, -1.0), (-6.5, -4.0, -1.5), (-4.0, -2.0, 0.5), (-7.0, -5.0, -2.5)],
     }[components]
-    best = None
-    for start in starts:
-        found = least_squares(
-            lambda p: _project(p, x, y, offset)[0],
-            np.clip(start, low + 1e-3, high - 1e-3),
-            jac=lambda p: _project(p, x, y, offset)[1],
-            bounds=(low, high),
-            xtol=1e-15,
-            ftol=1e-15,
-            gtol=1e-15,
-            max_nfev=400,
-        )
-        if best is None or found.cost < best.cost:
-            best = found
-    return best
+    # the starts are sorted out on few samples and loosely; only the best is finished
+    few = np.unique(np.linspace(0, len(x) - 1, min(len(x), _FEW)).astype(int))
+    best = min(
+        (
+            _minimise(np.clip(start, low + 1e-3, high - 1e-3), x[few], y[few], offset, low, high)
+            for start in starts
+        ),
+        key=lambda found: found.cost,
+    )
+    return _minimise(best.x, x, y, offset, low, high, tolerance=1e-15)
+
+
+def _minimise(start, x, y, offset, low, high, tolerance=1e-8):
+    kept = {}
+
+    def at(log_tau):
+        if kept.get("at") != log_tau.tobytes():
+            kept.update(at=log_tau.tobytes(), values=_project(log_tau, x, y, offset))
+        return kept["values"]
+
+    return least_squares(
+        lambda p: at(p)[0],
+        start,
+        jac=lambda p: at(p)[1],
+        bounds=(low, high),
+        xtol=tolerance,
+        ftol=tolerance,
+        gtol=tolerance,
+        max_nfev=400,
+    )
 
 
 def _believable(log_tau, amplitude, covariance, merged_below, least_share) -> None:

@@ -9,6 +9,7 @@ from abc import abstractmethod
 from pathlib import Path
 
 import equinox as eqx
+import jax
 import numpy as np
 
 from gabatone.kernels.bounds import require
@@ -261,6 +262,19 @@ def run_protocol(
         t1_s=protocol.t1_s,
         save_s=protocol.save_s,
         p0=p0,
+    )
+
+
+def run_each(
+    key, scheme: KineticScheme, protocols, *, engine="auto", n: int = 1, p0=None
+) -> tuple[Trace, ...]:
+    """Run several protocols, such as ``DoseLadder.steps`` or ``Recovery.pairs``, each from rest.
+
+    The k-th uses ``fold_in(key, k)``. Raises as `simulate`.
+    """
+    return tuple(
+        run_protocol(jax.random.fold_in(key, k), scheme, p, engine=engine, n=n, p0=p0)
+        for k, p in enumerate(protocols)
     )
 
 

@@ -1,11 +1,13 @@
 """Measures of whole protocols: desensitization, paired pulses, recovery, averaged miniatures."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from gabatone.kernels.bounds import require
 from gabatone.kernels.errors import BadInput, Failure
 from gabatone.kernels.recording.fits import ExponentialFit, fit_exponentials
-from gabatone.kernels.recording.measure import Measure, checked, event
+from gabatone.kernels.recording.measure import Event, Measure, checked, event
 
 
 def desensitization(time_s, current_pA, *, at_s: float, **where) -> Measure:
@@ -34,13 +36,7 @@ def desensitization_fit(
     ``tau_s[0]`` is the fast time constant of desensitization. Raises as `fit_exponentials`.
     """
     e = event(time_s, current_pA, **where)
-    return fit_exponentials(
-        e.time_s,
-        e.sign * e.height_pA,
-        components,
-        window_s=(e.peak_time_s, stop_s),
-        offset=True,
-    )
+    return _fit(e, components, (e.peak_time_s, stop_s), offset=True)
 
 
 def decay_fit(
@@ -49,7 +45,7 @@ def decay_fit(
     """Exponentials from the peak (or from `from_s`, the end of the application) to `stop_s`."""
     e = event(time_s, current_pA, **where)
     start = e.peak_time_s if from_s is None else from_s
-    return fit_exponentials(e.time_s, e.sign * e.height_pA, components, window_s=(start, stop_s))
+    return _fit(e, components, (start, stop_s), offset=False)
 
 
 def paired_pulse_ratio(
@@ -117,6 +113,12 @@ def average_events(time_s, current_pA, *, align: str = "release") -> np.ndarray:
         held = np.concatenate([np.full(abs(shift), row[0]), row, np.full(abs(shift), row[-1])])
         moved.append(held[abs(shift) + shift :][: len(row)])
     return np.mean(moved, axis=0)
+
+
+def _fit(e: Event, components: int, window_s, *, offset: bool) -> ExponentialFit:
+    course = e.sign * e.height_pA
+    fit = fit_exponentials(e.time_s, course, components, window_s=window_s, offset=offset)
+    return replace(fit, conditions=f"{fit.conditions}; {e.conditions}")
 
 
 def _half_rise(time_s, current) -> int:
