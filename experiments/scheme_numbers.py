@@ -5,13 +5,13 @@ from functools import cached_property
 
 import numpy as np
 from scipy.linalg import expm
+from scipy.optimize import brentq
 
 from gabatone.kernels.receptor.scheme import KineticScheme
 from gabatone.kernels.receptor.spectral import steady_state
 
 PULSE_M, PULSE_S = 1e-3, 1e-3
-DOSES_M = np.geomspace(1e-8, 1e-1, 57)
-TONIC_M = (2e-7, 1e-6)
+DOSES_M = np.geomspace(1e-8, 1e-1, 43)
 WINDOW_S = 2.0
 _STEP_S, _PER_OCTAVE = 5e-6, 64
 
@@ -93,18 +93,18 @@ class Responses:
     @cached_property
     def doses(self) -> np.ndarray:
         """Peak open probability within 500 ms of each of `DOSES_M`."""
-        rows = (_follow(self.start, self.generator(c), 0.5)[1] for c in DOSES_M)
-        return np.array([self._open(row).max() for row in rows])
+        return np.array([self.at_dose(conc) for conc in DOSES_M])
 
     def desensitization(self, at_s: float) -> float:
         """Share of the peak lost by `at_s` of the step."""
         return 1.0 - float(np.interp(at_s, self.step.time_s, self.step.p_open)) / self.step.peak
 
     def ec50_M(self) -> float:
-        """Concentration of half the largest peak, on a logarithmic scale of doses."""
-        top = int(self.doses.argmax())
+        """Lowest concentration that gives half of the largest peak."""
         half = self.doses.max() / 2
-        return float(np.exp(np.interp(half, self.doses[: top + 1], np.log(DOSES_M[: top + 1]))))
+        above = int(np.argmax(self.doses > half))
+        low, high = np.log(DOSES_M[above - 1 : above + 1])
+        return float(np.exp(brentq(lambda x: self.at_dose(np.exp(x)) - half, low, high, xtol=1e-6)))
 
     def at_dose(self, gaba_M: float) -> float:
         """Peak open probability of the 500 ms step at one concentration."""
@@ -114,19 +114,28 @@ class Responses:
         """Open probability at equilibrium with `gaba_M`."""
         return float(self._open(np.asarray(steady_state(self.generator(gaba_M)), float)))
 
-    def _open(self, occupancy) -> np.ndarray:
+    def _open(self, occupancy):
         return occupancy[..., self.scheme.is_open].sum(axis=-1)
 
 
 def _follow(start, generator, until_s: float, n: int | None = None):
     """Occupancy at `n` even steps up to `until_s`, or at steps that double every 64 of them."""
-    step = expm(generator * (until_s / n if n else _STEP_S))
-    dt = until_s / n if n else _STEP_S
-    time, path = [0.0], [np.asarray(start, float)]
-    while time[-1] < until_s * (1 - 1e-12):
-        for _ in range(n or _PER_OCTAVE):
-            time.append(time[-1] + dt)
-            path.append(path[-1] @ step)
-        if n is None:
-            step, dt = step @ step, 2 * dt
-    return np.array(time), np.array(path)
+    octaves = 1 if n else int(np.ceil(np.log2(until_s / (_PER_OCTAVE * _STEP_S) + 1)))
+    per = n or _PER_OCTAVE
+    dt = until_s / (per * (2**octaves - 1))
+    step = expm(generator * dt)
+    time, path = [np.zeros(1)], [np.asarray(start, float)[None]]
+    for _ in range(octaves):
+        time.append(time[-1][-1] + dt * np.arange(1, per + 1))
+        path.append(_repeat(path[-1][-1], step, per))
+        step, dt = step @ step, 2 * dt
+    return np.concatenate(time), np.concatenate(path)
+
+
+def _repeat(start, step, n: int) -> np.ndarray:
+    """Occupancy after 1 to `n` steps, by doubling the part already known."""
+    block, power = (start @ step)[None], step
+    while len(block) < n:
+        block = np.vstack([block, block @ power])
+        power = power @ power
+    return block[:n]
