@@ -51,7 +51,7 @@ def _correlation(channel: Partition, lags, less: int, later, mean, variance) -> 
     for _ in range(int(numbers.max(initial=1)) + 1):
         kept.append(float(weight @ memory))
         memory = cycle @ memory
-    covariance = np.array(kept)[numbers.astype(int) - less]
+    covariance = np.asarray(np.array(kept)[numbers.astype(int) - less])
     return covariance / np.sqrt(open_time(channel).variance_s2 * variance)
 
 
@@ -63,7 +63,7 @@ def opening_cycle(channel: Partition) -> Float[np.ndarray, "open open"]:
 def next_mean_s(channel: Partition, t_s) -> Float[np.ndarray, " *time"]:
     """Mean length, s, of the shutting that follows an opening of exactly `t_s` [...] (s)."""
     flux = _flux_at(channel, t_s)
-    return flux @ channel.swapped.time_left / flux.sum(axis=-1)
+    return np.asarray(flux @ channel.swapped.time_left / flux.sum(axis=-1))
 
 
 def next_mean_between_s(channel: Partition, least_s: float, most_s: float) -> float:
@@ -94,7 +94,7 @@ def joint_density(channel: Partition, open_s, shut_s) -> Float[np.ndarray, " *pa
     start = _flux_at(channel, open_s)
     stay = channel.swapped
     decay = linalg.expm(stay.within * np.asarray(shut_s, float)[..., None, None])
-    return np.einsum("...i,...ij,j->...", start, decay, stay.leave.sum(axis=1))
+    return np.asarray(np.einsum("...i,...ij,j->...", start, decay, stay.leave.sum(axis=1)))
 
 
 def first_latency(channel: Partition, start) -> PhaseType:

@@ -46,11 +46,11 @@ class PhaseType:
 
     def density(self, t_s) -> Float[np.ndarray, " *time"]:
         """Probability density, 1/s, at times [...] >= 0, beside the mass `at_zero`."""
-        return self._law_at(t_s) @ self.exit_per_s
+        return np.asarray(self._law_at(t_s) @ self.exit_per_s)
 
     def survivor(self, t_s) -> Float[np.ndarray, " *time"]:
         """Probability of lasting longer than times [...] >= 0."""
-        return self._law_at(t_s).sum(axis=-1)
+        return np.asarray(self._law_at(t_s).sum(axis=-1))
 
     def moment(self, k: int) -> float:
         """Mean of the k-th power of the time, s^k."""

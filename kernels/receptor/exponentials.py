@@ -39,11 +39,11 @@ class Exponentials:
 
     def density(self, t_s) -> Float[np.ndarray, " *time"]:
         """Probability density, 1/s, at times [...] >= 0."""
-        return self._decay(t_s) @ self.amplitudes_per_s
+        return np.asarray(self._decay(t_s) @ self.amplitudes_per_s)
 
     def survivor(self, t_s) -> Float[np.ndarray, " *time"]:
         """Probability of lasting longer than times [...] >= 0."""
-        return self._decay(t_s) @ self.areas
+        return np.asarray(self._decay(t_s) @ self.areas)
 
     def _decay(self, t_s) -> np.ndarray:
         return np.exp(-np.asarray(t_s, float)[..., None] * self.rates_per_s)
@@ -58,7 +58,8 @@ class Geometrics:
 
     def probability(self, r) -> Float[np.ndarray, " *count"]:
         """Probability of each count `r` >= 1."""
-        return self.ratios ** (np.asarray(r, float)[..., None] - 1.0) @ self.amplitudes
+        powers = self.ratios ** (np.asarray(r, float)[..., None] - 1.0)
+        return np.asarray(powers @ self.amplitudes)
 
     @property
     def mean(self) -> float:

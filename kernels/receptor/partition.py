@@ -131,9 +131,8 @@ def require_split(is_open) -> None:
 
 def _require_generator(generator) -> None:
     off = generator[~np.eye(len(generator), dtype=bool)]
-    scale = np.abs(generator).max(initial=0.0)
-    rows = np.abs(generator.sum(axis=1))
-    if not np.all(np.isfinite(generator)) or np.any(off < 0) or np.any(rows > 1e-9 * scale):
+    wrong = not np.all(np.isfinite(generator)) or np.any(off < 0)
+    if wrong or np.any(np.abs(generator.sum(axis=1)) > 1e-9 * np.abs(generator).max()):
         raise BadInput(
             "generator",
             generator.tolist(),

@@ -29,7 +29,7 @@ class Relaxation:
     def value(self, t_s) -> Float[np.ndarray, " *time"]:
         """The record at times [...] >= 0 since the jump."""
         decay = np.exp(-np.asarray(t_s, float)[..., None] * self.rates_per_s)
-        return self.final + decay @ self.amplitudes
+        return np.asarray(self.final + decay @ self.amplitudes)
 
     @property
     def tau_s(self) -> Float[np.ndarray, " component"]:
@@ -70,13 +70,13 @@ def variance(occupancy, weights, n: int = 1) -> Float[np.ndarray, " *time"]:
     occupancy, weights = np.asarray(occupancy, float), np.asarray(weights, float)
     mean = occupancy @ weights
     # summed about the mean, so that nothing is lost where the record hardly varies
-    return n * np.einsum("...s,...s->...", occupancy, (weights - mean[..., None]) ** 2)
+    return np.asarray(n * np.einsum("...s,...s->...", occupancy, (weights - mean[..., None]) ** 2))
 
 
 def parabola(mean, unit: float, n: float) -> Float[np.ndarray, " *point"]:
     """Variance against mean of n channels of unit current: ``unit mean - mean^2 / n`` (Sigworth 1980)."""
     mean = np.asarray(mean, float)
-    return unit * mean - mean**2 / n
+    return np.asarray(unit * mean - mean**2 / n)
 
 
 def fit_parabola(mean, variance) -> tuple[float, float]:
@@ -102,7 +102,7 @@ def autocovariance(channel: Partition, lag_s, weights=None) -> Float[np.ndarray,
     """Covariance of the record with itself `lag_s` [...] (s) later, at equilibrium."""
     w = _centred(channel, weights)
     apart = np.abs(np.asarray(lag_s, float))[..., None, None]
-    return (channel.equilibrium * w) @ linalg.expm(channel.generator * apart) @ w
+    return np.asarray((channel.equilibrium * w) @ linalg.expm(channel.generator * apart) @ w)
 
 
 def noise_spectrum(
@@ -117,7 +117,7 @@ def noise_spectrum(
     # the equilibrium itself is taken out: without it Q has no inverse at frequency 0
     moving = np.outer(np.ones(len(p)), p) * np.abs(channel.generator).max() - channel.generator
     found = np.linalg.solve(moving + 1j * omega * np.eye(len(p)), w[:, None])[..., 0]
-    return 4.0 * np.real(found @ (p * w))
+    return np.asarray(4.0 * np.real(found @ (p * w)))
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class Lorentzians:
     def spectrum(self, frequency_Hz) -> Float[np.ndarray, " *frequency"]:
         """One-sided power at frequencies [...]."""
         ratio = np.asarray(frequency_Hz, float)[..., None] / self.corner_Hz
-        return (1.0 / (1.0 + ratio**2)) @ self.zero
+        return np.asarray((1.0 / (1.0 + ratio**2)) @ self.zero)
 
     @property
     def variance(self) -> float:
