@@ -36,6 +36,12 @@ EXPERIMENTS = {
         "brexanolone infusion -> plasma -> GABA-A channels -> neurons -> HAM-D of the trials",
         CATALOGUE / "brexanolone.toml",
     ),
+    "refit-receptor": Entry(
+        "refit-receptor",
+        "gabatone.experiments.refit",
+        "refit of the default synaptic receptor and steroid site to published observables",
+        CATALOGUE / "refit_receptor.toml",
+    ),
 }
 
 

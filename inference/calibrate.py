@@ -5,7 +5,6 @@ sum of squares of `residuals`: published numbers on a log scale with their stand
 error, the deactivation curve, and z itself (the prior).
 """
 
-import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -47,7 +46,9 @@ class Problem:
     def __post_init__(self):
         for name in self.leave_out:
             if name not in self.fitted_ids + self.leave_out or name not in self.targets:
-                raise BadInput("refit.leave_out", name, "no such target", "use an id of targets.csv")
+                raise BadInput(
+                    "refit.leave_out", name, "no such target", "use an id of targets.csv"
+                )
 
     @property
     def n(self) -> int:
@@ -111,7 +112,7 @@ def loss(problem: Problem, z):
 class Optimum:
     """Result of the optax fit: coordinates [number], and loss, gradient norm and steps of every start.
 
-    ``precision`` [number, number] is the Gauss-Newton curvature of the loss at ``z``; ``problems``
+    ``precision`` [number, number] is the curvature of the loss at ``z``; ``problems``
     name the checks of convergence that failed.
     """
 
@@ -125,7 +126,7 @@ class Optimum:
 
 
 def optimise(key, problem: Problem, *, starts=4, steps=150, spread=0.5, throw=True) -> Optimum:
-    """Minimise `loss` by L-BFGS (optax) from several starts.
+    """Minimise `loss` by L-BFGS (optax) with a backtracking line search, from several starts.
 
     The first start is the prior median, the others lie `spread` prior standard deviations around
     it. Raises `Failure` named ``not_finite``, ``not_converged`` (gradient of the best start above
@@ -136,18 +137,19 @@ def optimise(key, problem: Problem, *, starts=4, steps=150, spread=0.5, throw=Tr
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise BadInput(f"refit.{name}", value, "not a whole number above 0", "give 1 or more")
     with jax.enable_x64(True):
-        descend = jax.jit(lambda z: _descend(problem, z, steps))
-        noise = [jax.random.normal(jax.random.fold_in(jax.random.fold_in(key, STARTS), k),
-                                   (problem.n,), float) for k in range(starts)]
-        begin = [jnp.zeros(problem.n) if k == 0 else spread * e for k, e in enumerate(noise)]
-        first = jax.tree.map(np.asarray, descend(begin[0]))
+        both = jax.jit(jax.value_and_grad(lambda z: loss(problem, z)))
+        own = jax.random.fold_in(key, STARTS)
+        noise = [
+            jax.random.normal(jax.random.fold_in(own, k), (problem.n,), float)
+            for k in range(starts)
+        ]
+        begin = [jnp.zeros(problem.n), *(spread * e for e in noise[1:])]
+        both = both.lower(begin[0]).compile()
         with ThreadPoolExecutor(2) as pool:
-            ends = [first, *pool.map(lambda z: jax.tree.map(np.asarray, descend(z)), begin[1:])]
+            ends = list(pool.map(lambda z: _descend(both, z, steps), begin))
         z, value, gradient, count = (np.stack(x) for x in zip(*ends, strict=True))
-        value = np.where(np.isfinite(value), value, np.inf)
-        best = int(np.argmin(value))
-        jacobian = jax.jit(jax.jacfwd(lambda x: residuals(problem, x)))(jnp.asarray(z[best]))
-        precision = np.asarray(jacobian).T @ np.asarray(jacobian)
+        best = int(np.argmin(np.where(np.isfinite(value), value, np.inf)))
+        precision = _curvature(both, z[best]) if np.isfinite(value[best]) else np.eye(problem.n)
     problems = _convergence(value, gradient, best)
     if throw and problems:
         raise Failure(*problems[0])
@@ -162,31 +164,40 @@ def optimise(key, problem: Problem, *, starts=4, steps=150, spread=0.5, throw=Tr
     )
 
 
-def _descend(problem: Problem, z, steps: int):
+def _descend(both, z, steps: int):
     """End point, loss, gradient norm and number of steps of one start."""
-    optimiser = optax.lbfgs(memory_size=15)
+    optimiser = optax.scale_by_lbfgs(memory_size=15)
+    state, update = optimiser.init(z), jax.jit(optimiser.update)
+    value, slope = both(z)
+    count = 0
+    while count < steps and float(jnp.linalg.norm(slope)) > _GRADIENT_LIMIT / 10:
+        way, state = update(slope, state, z)
+        way = -jnp.asarray(way)
+        along = float(way @ slope)
+        if not along < 0:
+            way, along = -slope, -float(slope @ slope)
+        # a step of more than two prior standard deviations is not trusted
+        length = min(1.0, 2.0 / float(jnp.abs(way).max()))
+        for _ in range(30):
+            new, new_slope = both(z + length * way)
+            if float(new) <= float(value) + 1e-4 * length * along:
+                break
+            length *= 0.4
+        else:
+            break
+        z, value, slope, count = z + length * way, new, new_slope, count + 1
+    return np.asarray(z), float(value), float(jnp.linalg.norm(slope)), count
 
-    def objective(z):
-        return loss(problem, z)
 
-    value_and_grad = optax.value_and_grad_from_state(objective)
-
-    def going(carry):
-        _, _, gradient, count = carry
-        return (count < steps) & ((count == 0) | (gradient > _GRADIENT_LIMIT / 10))
-
-    def step(carry):
-        z, state, _, count = carry
-        value, slope = value_and_grad(z, state=state)
-        update, state = optimiser.update(
-            slope, state, z, value=value, grad=slope, value_fn=objective
-        )
-        return optax.apply_updates(z, update), state, jnp.linalg.norm(slope), count + 1
-
-    carry = (z, optimiser.init(z), jnp.asarray(jnp.inf, z.dtype), 0)
-    z, state, _, count = jax.lax.while_loop(going, step, carry)
-    value, slope = value_and_grad(z, state=state)
-    return z, value, jnp.linalg.norm(slope), count
+def _curvature(both, z, step: float = 1e-3) -> np.ndarray:
+    """Second derivatives of the loss [number, number] by central differences of its gradient."""
+    rows = [
+        (np.asarray(both(z + step * e)[1]) - np.asarray(both(z - step * e)[1])) / (2 * step)
+        for e in np.eye(len(z))
+    ]
+    whole = (np.array(rows) + np.array(rows).T) / 2
+    value, vector = np.linalg.eigh(whole)
+    return (vector * np.maximum(value, 0.1)) @ vector.T
 
 
 def _convergence(losses, gradients, best: int) -> list[tuple[str, str]]:

@@ -63,6 +63,8 @@ TOPOLOGIES = {
         Topology("two_open", second_open=True),
         Topology("third_site", third_site=True),
         Topology("own_last_site", own_last_site=True),
+        Topology("third_site_own", third_site=True, own_last_site=True),
+        Topology("two_open_own", second_open=True, own_last_site=True),
     )
 }
 
@@ -104,9 +106,7 @@ def coordinates_of(topology: Topology, numbers: dict) -> np.ndarray:
         if free.scale == "log":
             z.append(np.log(value / middle) / free.spread)
         else:
-            z.append(
-                (np.log(value / (1 - value)) - np.log(middle / (1 - middle))) / free.spread
-            )
+            z.append((np.log(value / (1 - value)) - np.log(middle / (1 - middle))) / free.spread)
     return np.array(z)
 
 
@@ -131,9 +131,7 @@ def build_scheme(topology: Topology, numbers: dict, name: str = "refit") -> Kine
         target=tuple(where[s] for s in target),
         ligands=ligand,
         initial=EQUILIBRIUM,
-        facts=SchemeFacts(
-            status="derived", bound_agonists=bound, symbols=symbol, factors=factor
-        ),
+        facts=SchemeFacts(status="derived", bound_agonists=bound, symbols=symbol, factors=factor),
     )
 
 

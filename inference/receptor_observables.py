@@ -33,6 +33,7 @@ FAST_S = 2.9e-3
 STEROID_M = 1e-6
 DELTA_GABA_M = 5e-5
 DOSES_M = np.append(np.geomspace(0.3e-6, 3e-4, 11), SATURATING_M)
+LOW_M = (1e-6, 1e-5)
 CURVE_TIME_S = np.geomspace(5e-4, 0.7, 20)
 
 
@@ -67,10 +68,12 @@ def observe(subject: Subject) -> dict:
     """All fitted observables by target id, and the deactivation ``curve``."""
     scheme, steroid, delta = subject
     found = kinetics(scheme)
-    alone = step_peaks(scheme, DOSES_M)
+    peaks = step_peaks(scheme, np.append(LOW_M, DOSES_M))
+    low, alone = peaks[:2], peaks[2:]
     product = steroid.product(scheme)
     with_drug = step_peaks(product, DOSES_M, {STEROID: STEROID_M})
     found["ec50"] = half_dose(DOSES_M, alone)
+    found["slope_low"] = jnp.log(low[1] / low[0]) / np.log(LOW_M[1] / LOW_M[0])
     found["ec50_ratio"] = half_dose(DOSES_M, with_drug) / found["ec50"]
     both = steroid.product(delta)
     found["delta_gain"] = (

@@ -57,11 +57,9 @@ def _alone(scheme) -> dict:
     def decay(conc_M, pulse_s):
         return area_tau(bare, after(generator(scheme, {"GABA": conc_M}), start, pulse_s), opened)
 
-    low = step_peaks(scheme, [1e-6, 1e-5])
     time, path = ladder(generator(scheme, {"GABA": 1e-3}), start, 4.0, 18, 8)
     ambient = scheme_peak(scheme, resting_in(scheme, 1e-6), {})
     return {
-        "slope_low": jnp.log10(low[1] / low[0]),
         "resting_open": start @ opened,
         "mean_open_time": mean_open_time(scheme, 1e-2, 2e-3),
         "haas_deactivation": decay(1e-3, 2.5e-3),
@@ -113,9 +111,7 @@ def _zhu(product, level_M) -> dict:
     on, off = (generator(product, {**background, "GABA": c}) for c in (PULSE_M, 0.0))
     rest = start @ opened
     end = after(on, start, PULSE_S)
-    early, half, late, gap = (
-        after(off, end, t) for t in (3e-3, 0.15, 0.3, PAIR_GAP_S - PULSE_S)
-    )
+    early, half, late, gap = (after(off, end, t) for t in (3e-3, 0.15, 0.3, PAIR_GAP_S - PULSE_S))
     first = scheme_peak(product, start, background) - rest
     second = scheme_peak(product, gap, background) - gap @ opened
     now, then = half @ opened - rest, late @ opened - rest
