@@ -23,6 +23,10 @@ from gabatone.kernels.receptor.scheme import KineticScheme
 APPLICATION_CARDS = Path(__file__).with_name("applications.toml")
 
 
+def _save_times(save_s) -> float | tuple[float, ...]:
+    return float(save_s) if np.ndim(save_s) == 0 else tuple(float(t) for t in np.ravel(save_s))
+
+
 class Protocol(eqx.Module):
     """One application: a drive from 0 to `t1_s`, saved every `save_s` or at those times.
 
@@ -30,7 +34,7 @@ class Protocol(eqx.Module):
     """
 
     t1_s: eqx.AbstractVar[float]
-    save_s: eqx.AbstractVar[object]
+    save_s: eqx.AbstractVar[float | tuple[float, ...]]
     background: eqx.AbstractVar[Drive | None]
 
     @abstractmethod
@@ -53,7 +57,7 @@ class Applied(Protocol):
 
     given: Drive
     t1_s: float = eqx.field(static=True)
-    save_s: object = eqx.field(static=True)
+    save_s: float | tuple[float, ...] = eqx.field(static=True, converter=_save_times)
     background: Drive | None = None
 
     def applied(self) -> Drive:
@@ -79,7 +83,7 @@ class Jump(Protocol):
     start_s: float = eqx.field(static=True)
     length_s: float = eqx.field(static=True)
     t1_s: float = eqx.field(static=True)
-    save_s: object = eqx.field(static=True)
+    save_s: float | tuple[float, ...] = eqx.field(static=True, converter=_save_times)
     exchange_s: float = eqx.field(static=True, default=0.0)
     ligand: str = eqx.field(static=True, default="GABA")
     background: Drive | None = None
@@ -113,7 +117,7 @@ class PairedPulse(Protocol):
     gap_s: float = eqx.field(static=True)
     second_s: float = eqx.field(static=True)
     t1_s: float = eqx.field(static=True)
-    save_s: object = eqx.field(static=True)
+    save_s: float | tuple[float, ...] = eqx.field(static=True, converter=_save_times)
     start_s: float = eqx.field(static=True, default=0.0)
     exchange_s: float = eqx.field(static=True, default=0.0)
     ligand: str = eqx.field(static=True, default="GABA")
@@ -150,7 +154,7 @@ class Miniature(Protocol):
     peak_M: float
     tau_s: float = eqx.field(static=True)
     t1_s: float = eqx.field(static=True)
-    save_s: object = eqx.field(static=True)
+    save_s: float | tuple[float, ...] = eqx.field(static=True, converter=_save_times)
     start_s: float = eqx.field(static=True, default=0.0)
     background: Drive | None = None
 
@@ -175,7 +179,7 @@ class DoseLadder(eqx.Module):
     )
     length_s: float = eqx.field(static=True)
     t1_s: float = eqx.field(static=True)
-    save_s: object = eqx.field(static=True)
+    save_s: float | tuple[float, ...] = eqx.field(static=True, converter=_save_times)
     start_s: float = eqx.field(static=True, default=0.0)
     exchange_s: float = eqx.field(static=True, default=0.0)
     background: Drive | None = None
