@@ -32,6 +32,8 @@ class Simulated:
             "last_open_probability": float(opened[-1]),
             "samples": len(time),
         }
+        if self.trace.certificate is not None:
+            found["certificate"] = self.trace.certificate.summary()
         if self.current_pA is not None:
             found["extreme_current_pA"] = float(self.current_pA[np.argmax(np.abs(self.current_pA))])
         return found
