@@ -59,7 +59,7 @@ class Amplifier(eqx.Module):
     @property
     def conditions(self) -> str:
         """The set-up in one line, for the results that depend on it."""
-        parts = [f"holding {self.holding_mV:g} mV"]
+        parts = [f"holding {self.holding_mV:g} mV", self.driving.conditions]
         parts.append("no filter" if self.bessel is None else f"{self.bessel.cutoff_Hz:g} Hz Bessel")
         if self.interval_s is not None:
             parts.append(f"sampled every {self.interval_s:g} s")

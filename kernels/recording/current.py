@@ -88,6 +88,11 @@ class Driving(eqx.Module):
     def force_mV(self, holding_mV) -> Float[Array, "..."]:
         """Current over conductance at `holding_mV` [...], mV."""
 
+    @property
+    @abstractmethod
+    def conditions(self) -> str:
+        """The driving force in words, for the results that depend on it."""
+
 
 class Ohmic(Driving):
     """Current in proportion to the distance from a reversal potential."""
@@ -100,6 +105,11 @@ class Ohmic(Driving):
     def force_mV(self, holding_mV) -> Float[Array, "..."]:
         """``V - E``."""
         return jnp.asarray(holding_mV, float) - self.reversal_mV
+
+    @property
+    def conditions(self) -> str:
+        """Law and reversal."""
+        return f"ohmic, reversal {float(self.reversal_mV):.4g} mV"
 
 
 class ConstantField(Driving):
@@ -121,6 +131,12 @@ class ConstantField(Driving):
         w = u - rest
         # the quotient above with C_i / C_o = exp(rest), free of 0/0 at u = 0 and at w = 0
         return thermal * w * _relative_expm1(-w) * _relative_expm1(-rest) / _relative_expm1(-u)
+
+    @property
+    def conditions(self) -> str:
+        """Law and reversal."""
+        rest = float(self.solutions.reversal_mV)
+        return f"constant field, reversal {rest:.4g} mV, conductance taken there"
 
 
 def _relative_expm1(x):

@@ -16,7 +16,7 @@ from gabatone.kernels.recording.amplifier import (
     record,
     record_conductance,
 )
-from gabatone.kernels.recording.current import Ohmic
+from gabatone.kernels.recording.current import ConstantField, Ohmic, load_solutions
 from gabatone.kernels.recording.filter import Bessel, lowpass
 from gabatone.kernels.recording.noise import Baseline, InstrumentNoise, draw_noise
 from helpers.statistics import assert_detects, assert_z
@@ -90,8 +90,7 @@ def test_noise_belongs_to_key_and_row_whatever_the_precision():
     other = draw_noise(jax.random.fold_in(KEY, 1), noise, STEP, (5, 64))
     assert not np.any(many == other)
     with jax.enable_x64(False):
-        # the same bits are drawn; the two precisions round the normal transform in the last place
-        np.testing.assert_allclose(many, draw_noise(KEY, noise, STEP, (5, 64)), rtol=0, atol=1e-5)
+        np.testing.assert_array_equal(many, draw_noise(KEY, noise, STEP, (5, 64)))
 
 
 def test_a_recording_without_filter_noise_or_baseline_is_the_current():
@@ -127,7 +126,10 @@ def test_the_default_set_up_says_that_it_is_assumed():
     amplifier = load_amplifier()
     assert amplifier.bessel.cutoff_Hz == 5e3 and amplifier.interval_s == 5e-5
     assert {card.status for card in read_cards(INSTRUMENT_CARDS).values()} == {"assumed"}
-    assert "5000 Hz Bessel" in amplifier.conditions and "-60 mV" in amplifier.conditions
+    for words in ("5000 Hz Bessel", "holding -60 mV", "ohmic, reversal 0 mV", "0.3 pA at 5000 Hz"):
+        assert words in amplifier.conditions
+    field = Amplifier(-60.0, ConstantField(load_solutions()))
+    assert "constant field, reversal -76.55 mV" in field.conditions
 
 
 def test_bad_set_ups_and_traces_are_refused():
@@ -146,3 +148,15 @@ def test_bad_set_ups_and_traces_are_refused():
         record_conductance(KEY, 1e-4 * np.arange(3), np.array([0.0, 1.0, np.nan]), amplifier)
     with pytest.raises(BadInput, match="one conductance for each time"):
         record_conductance(KEY, 1e-4 * np.arange(3), np.ones(4), amplifier)
+
+
+def test_a_recording_in_single_precision_is_the_same_to_five_digits():
+    time = 2e-5 * np.arange(400)
+    conductance = 540.0 * np.exp(-np.maximum(time - 1e-3, 0.0) / 2e-3) * (time >= 1e-3)
+    amplifier = Amplifier(
+        -60.0, ConstantField(load_solutions()), 1e-4, Bessel(4e3), WHITE, Baseline(1.0, 2.0)
+    )
+    wide = record_conductance(KEY, time, conductance, amplifier).current_pA
+    with jax.enable_x64(False):
+        narrow = record_conductance(KEY, time, conductance, amplifier).current_pA
+    np.testing.assert_allclose(narrow, wide, atol=1e-5 * np.abs(wide).max())
