@@ -94,13 +94,20 @@ def _bits(words, draw, lane, attempt):
 
 
 def _inverted(words, draw, lane, number, n, p, few):
-    """The k with P(X > k) <= u < P(X > k - 1): small u keep their digits, and rare counts their rate."""
     real = n.dtype.type
     high, low = _bits(words, draw, lane, jnp.uint32(0))
     u = (high.astype(n.dtype) + (low.astype(n.dtype) + real(0.5)) * real(2.0**-32)) * real(2.0**-32)
-    n, p = jnp.where(few, n, 0), jnp.where(few, p, 0)
-    log_none = n * jnp.log1p(-p)
+    k = _invert(u, jnp.where(few, n, 0), jnp.where(few, p, 0))
+    return jnp.minimum(k.astype(number.dtype), number), k < _MOST_INVERTED
+
+
+def _invert(u, n, p):
+    """The k with P(X > k) <= u < P(X > k - 1): small u keep their digits, and rare counts their rate."""
     odds = p / (1 - p)
+
+    def begin():
+        log_none = n * jnp.log1p(-p)
+        return jnp.zeros_like(n), jnp.exp(log_none), -jnp.expm1(log_none)
 
     def more(at):
         k, _, tail = at
@@ -110,14 +117,16 @@ def _inverted(words, draw, lane, number, n, p, few):
         k, chance, tail = at
         k = k + 1
         chance = chance * odds * jnp.maximum(n - (k - 1), 0) / k
-        # what rounding leaves in the far tail must not exceed its geometric bound
         ratio = odds * jnp.maximum(n - k, 0) / (k + 1)
-        bound = jnp.where(ratio < 1, chance * ratio / jnp.maximum(1 - ratio, real(1e-30)), tail)
-        return k, chance, jnp.minimum(tail - chance, bound)
+        following = chance * ratio
+        bound = jnp.where(ratio < 1, following / jnp.maximum(1 - ratio, 1e-30), tail)
+        # rounding must not carry the far tail below its first term or above its geometric bound
+        return k, chance, jnp.minimum(jnp.maximum(tail - chance, following), bound)
 
-    start = (jnp.zeros_like(n), jnp.exp(log_none), -jnp.expm1(log_none))
-    k, _, _ = jax.lax.while_loop(more, step, start)
-    return jnp.minimum(k.astype(number.dtype), number), k < _MOST_INVERTED
+    # P(X > 0) is below n p: most draws of a rare outcome end here
+    none = (jnp.zeros_like(n),) * 3
+    k, _, _ = jax.lax.while_loop(more, step, jax.lax.cond(u < n * p, begin, lambda: none))
+    return k
 
 
 def _rejected(words, draw, lane, number, n, p, few):
