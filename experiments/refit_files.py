@@ -49,15 +49,22 @@ def texts(topology: Topology, numbers: dict, key: str = "refit_synaptic_abg") ->
 
 
 def _steroid_text(steroid) -> str:
-    return (
-        "# Steroid site refitted jointly with refit_synaptic_abg; targets in inference/targets.csv.\n"
-        'key = "refit_synaptic"\nstatus = "derived"\n'
-        'where = "optimum of the refit of scheme and site; n_sites and unbinding rate are assumed"\n'
-        f"n_sites = {steroid.n_sites}\n"
-        f"K_closed_uM = {float(steroid.dissociation_closed_M) * 1e6:.6g}\n"
-        f"c_open = {float(steroid.c_open):.6g}\n"
-        f"c_desensitized = {float(steroid.c_desensitized):.6g}\n"
-        f"koff_closed_per_s = {float(steroid.unbinding_closed_per_s):g}\n"
-        f"phi_open = {float(steroid.phi_open):.6g}\n"
-        f"phi_desensitized = {float(steroid.phi_desensitized):.6g}\n"
+    fitted = "optimum of the refit of scheme and site to inference/targets.csv"
+    kept = "not moved by the data: the prior of the refit"
+    fixed = "kept from the steroid site of the catalogue"
+    rows = (
+        ("n_sites", steroid.n_sites, "count", "recalled", fixed),
+        ("K_closed", float(steroid.dissociation_closed_M) * 1e6, "uM", "derived", fitted),
+        ("c_open", float(steroid.c_open), "ratio", "derived", fitted),
+        ("c_desensitized", float(steroid.c_desensitized), "ratio", "derived", fitted),
+        ("koff_closed", float(steroid.unbinding_closed_per_s), "1/s", "assumed", fixed),
+        ("phi_open", float(steroid.phi_open), "fraction", "assumed", kept),
+        ("phi_desensitized", float(steroid.phi_desensitized), "fraction", "assumed", kept),
     )
+    parts = ["# Steroid site refitted jointly with refit_synaptic_abg; see docs/refit.md.\n"]
+    for name, value, unit, status, source in rows:
+        parts.append(
+            f'[{name}]\nvalue = {value:.6g}\nunit = "{unit}"\nstatus = "{status}"\n'
+            f'source = "{source}"\nspecies = "recombinant"\n'
+        )
+    return "\n".join(parts)

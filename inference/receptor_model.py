@@ -1,8 +1,8 @@
 """A receptor scheme and its steroid site built from a few free numbers, always in detailed balance.
 
 The gating follows the concerted-transition form of `default_synaptic_abg_mwc`: a receptor with n of
-N agonists bound opens with the equilibrium ``E_n = 1/(L c^n)``, its opening rate is
-``alpha E_N c^(phi (N - n))`` and its closing rate that over E_n. The graph is a tree, so no choice
+N agonists bound opens with the equilibrium ``E_n = 1/(L g^n)``, ``g = c^(2/N)``; its opening rate
+is ``alpha E_N g^(phi (N - n))`` and its closing rate that over E_n. The graph is a tree, so no choice
 of the numbers can break a cycle.
 """
 
@@ -17,11 +17,13 @@ import numpy as np
 
 from gabatone.kernels.card import Card, read_cards
 from gabatone.kernels.errors import BadInput
+from gabatone.kernels.receptor import catalogue
 from gabatone.kernels.receptor.catalogue import load_steroid
 from gabatone.kernels.receptor.scheme import EQUILIBRIUM, KineticScheme, SchemeFacts
 from gabatone.kernels.receptor.steroid import Steroid
 
 FILE = Path(__file__).parent / "receptor_priors.toml"
+REFIT_STEROID = Path(catalogue.__file__).parent / "steroids" / "refit_synaptic.toml"
 SCALES = ("log", "logit")
 GABA, STEROID = "GABA", "allopregnanolone"
 
@@ -152,6 +154,24 @@ def build_steroid(numbers: dict) -> Steroid:
     )
 
 
+def load_refit_steroid() -> Steroid:
+    """The steroid site that was fitted together with the scheme ``refit_synaptic_abg``."""
+    value = {name: card.value for name, card in read_cards(REFIT_STEROID).items()}
+    return Steroid(
+        dissociation_closed_M=value["K_closed"] * 1e-6,
+        c_open=value["c_open"],
+        c_desensitized=value["c_desensitized"],
+        unbinding_closed_per_s=value["koff_closed"],
+        phi_open=value["phi_open"],
+        phi_desensitized=value["phi_desensitized"],
+        n_sites=int(value["n_sites"]),
+        ligand=STEROID,
+        name=STEROID,
+        status="assumed",
+        where="optimum of the receptor refit; see docs/refit.md",
+    )
+
+
 def _states(topology: Topology):
     n = topology.agonists
     rows = [(f"R{k}", "closed", k) for k in range(n + 1)]
@@ -175,10 +195,12 @@ def _edges(topology: Topology, p: dict) -> list[tuple]:
         on, off = ("kon_last", "koff_last") if own else ("kon", "koff")
         factors = (float(n - k), float(k + 1))
         pair(f"R{k}", f"R{k + 1}", p[on], p[off], (on, off), GABA, factors)
-    full = 1.0 / (p["L"] * p["c"] ** n)
+    # the whole drive from no to all agonists is L c^2 however many sites share it
+    c = p["c"] ** (2.0 / n)
+    full = 1.0 / (p["L"] * c**n)
     for k in range(n + 1):
-        opening = p["alpha"] * full * p["c"] ** (p["phi"] * (n - k))
-        closing = opening * p["L"] * p["c"] ** k
+        opening = p["alpha"] * full * c ** (p["phi"] * (n - k))
+        closing = opening * p["L"] * c**k
         pair(f"R{k}", f"O{k}", opening, closing, (f"beta{k}", f"alpha{k}"))
     pair(f"R{n}", "Df", p["df"], p["rf"], ("df", "rf"))
     pair(f"R{n}", "Ds", p["ds"], p["rs"], ("ds", "rs"))

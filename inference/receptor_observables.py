@@ -66,22 +66,25 @@ def kinetics(scheme) -> dict:
 
 def observe(subject: Subject) -> dict:
     """All fitted observables by target id, and the deactivation ``curve``."""
-    scheme, steroid, delta = subject
+    scheme, steroid = subject.scheme, subject.steroid
     found = kinetics(scheme)
     peaks = step_peaks(scheme, np.append(LOW_M, DOSES_M))
     low, alone = peaks[:2], peaks[2:]
-    product = steroid.product(scheme)
-    with_drug = step_peaks(product, DOSES_M, {STEROID: STEROID_M})
     found["ec50"] = half_dose(DOSES_M, alone)
     found["slope_low"] = jnp.log(low[1] / low[0]) / np.log(LOW_M[1] / LOW_M[0])
-    found["ec50_ratio"] = half_dose(DOSES_M, with_drug) / found["ec50"]
-    both = steroid.product(delta)
-    found["delta_gain"] = (
-        step_peaks(both, [DELTA_GABA_M], {STEROID: STEROID_M})[0]
-        / step_peaks(delta, [DELTA_GABA_M])[0]
-    )
+    found["ec50_ratio"], found["delta_gain"] = steroid_shifts(subject, found["ec50"])
     closed, opened = resting(scheme)[0], resting(scheme)[scheme.states.index("O0")]
     found["L"] = closed / opened
     x = STEROID_M / steroid.dissociation_closed_M
     found["L_ratio"] = ((1 + x) / (1 + x / steroid.c_open)) ** steroid.n_sites
     return found
+
+
+def steroid_shifts(subject: Subject, ec50_M=None):
+    """Fold of the EC50 of the scheme, and gain of a saturating peak of the delta scheme, with steroid."""
+    scheme, steroid, delta = subject
+    if ec50_M is None:
+        ec50_M = half_dose(DOSES_M, step_peaks(scheme, DOSES_M))
+    with_drug = step_peaks(steroid.product(scheme), DOSES_M, {STEROID: STEROID_M})
+    gain = step_peaks(steroid.product(delta), [DELTA_GABA_M], {STEROID: STEROID_M})[0]
+    return half_dose(DOSES_M, with_drug) / ec50_M, gain / step_peaks(delta, [DELTA_GABA_M])[0]

@@ -113,8 +113,9 @@ def _chain(energy, key, n: int, warmup: int, samples: int) -> dict:
         }
         return state, kept
 
-    state = jax.lax.fori_loop(0, warmup, lambda _, s: step(s), state)
-    return jax.lax.scan(one, state, None, length=samples)[1]
+    # one loop for both phases: the step is compiled once
+    _, kept = jax.lax.scan(one, state, None, length=warmup + samples)
+    return {name: value[warmup:] for name, value in kept.items()}
 
 
 def _problems(diagnostics: dict, divergences: int) -> list[tuple[str, str]]:

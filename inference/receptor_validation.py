@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gabatone.inference.receptor_model import STEROID
-from gabatone.inference.receptor_observables import CURVE_TIME_S, Subject, observe
+from gabatone.inference.receptor_observables import CURVE_TIME_S, Subject, observe, steroid_shifts
 from gabatone.inference.receptor_protocols import (
     after,
     area_tau,
@@ -25,6 +25,8 @@ from gabatone.inference.targets import published_curve
 from gabatone.kernels.drive.ligand import Decay, Tonic
 from gabatone.kernels.engine.master import Master
 from gabatone.kernels.engine.simulate import simulate
+from gabatone.kernels.receptor.spectral import steady_state
+from gabatone.kernels.receptor.steroid import Steroid
 
 # protocol, as stated in targets.csv
 PULSE_M, PULSE_S = 1e-3, 1e-3
@@ -72,8 +74,6 @@ def _alone(scheme) -> dict:
 
 def resting_in(scheme, gaba_M: float):
     """Equilibrium occupancy [state] in ambient GABA."""
-    from gabatone.kernels.receptor.spectral import steady_state
-
     return jax.jit(steady_state)(generator(scheme, {"GABA": gaba_M}))
 
 
@@ -157,3 +157,28 @@ def ipsc(product, steroid_M: float) -> dict[str, float]:
         "decay": float(np.trapezoid(value[top:], time[top:]) / value[top]),
         "slow": float((reached[0.05] - reached[0.1]) / np.log(2.0)),
     }
+
+
+def steroid_trade_off(subject: Subject, rows: list[dict]) -> dict[str, np.ndarray]:
+    """Fitted and unfitted steroid observables [row] when fields of the steroid are replaced by `rows`.
+
+    The scheme stays. Shows which observables pull the same field in different directions.
+    """
+    fields = tuple(rows[0])
+    table = np.array([[row[name] for name in fields] for row in rows])
+    with jax.enable_x64(True):
+
+        def one(values):
+            site = dict(zip(fields, values, strict=True))
+            steroid = Steroid(
+                **{
+                    f: site.get(f, getattr(subject.steroid, f))
+                    for f in subject.steroid.__dataclass_fields__
+                }
+            )
+            found = _with_steroid(subject._replace(steroid=steroid))
+            ratio, gain = steroid_shifts(subject._replace(steroid=steroid))
+            return found | {"ec50_ratio": ratio, "delta_gain": gain}
+
+        seen = jax.jit(lambda x: jax.lax.map(one, x))(jnp.asarray(table))
+    return {name: np.asarray(value) for name, value in seen.items()}
