@@ -187,11 +187,12 @@ def bursts(channel: Partition, brief) -> Bursts:
     gaps between bursts, and where the channel never opens.
     """
     brief = np.asarray(brief, bool)
-    a, c = channel.is_open, ~channel.is_open & ~brief
+    a = channel.is_open
     if brief.shape != a.shape or np.any(brief & a):
         raise BadInput(
             "brief", brief.tolist(), "must be a mask of shut states", "leave open states out"
         )
+    c = ~a & ~brief
     if not np.any(c):
         raise BadInput(
             "brief",

@@ -88,7 +88,7 @@ def fit_parabola(mean, variance) -> tuple[float, float]:
     scale = np.abs(mean).max(initial=0.0) or 1.0
     design = np.stack([mean / scale, -((mean / scale) ** 2)], axis=1)
     (slope, bend), _, rank, _ = np.linalg.lstsq(design, variance, rcond=None)
-    if rank < 2 or bend <= 0:
+    if rank < 2 or bend <= 1e-9 * abs(slope):
         raise BadInput(
             "variance",
             variance.tolist(),
@@ -178,14 +178,14 @@ def equilibrium_dose_response(
     values = np.array([opening(x) for x in grid])
     top = int(np.argmax(values))
     most, end = float(values[top]), float(grid[top])
-    if top + 1 < len(grid) and values[-1] < most * (1.0 - 1e-9):
-        around = (grid[top - 1], grid[top + 1])
-        peak = optimize.minimize_scalar(lambda x: -opening(x), bounds=around, method="bounded")
-        most, end = -float(peak.fun), float(peak.x)
     if not most > least * (1.0 + 1e-9):
         raise BadInput(
             "ligand", ligand, "it does not raise the open probability", "name an agonist"
         )
+    if values[-1] < most * (1.0 - 1e-9):
+        around = (grid[top - 1], grid[top + 1])
+        peak = optimize.minimize_scalar(lambda x: -opening(x), bounds=around, method="bounded")
+        most, end = -float(peak.fun), float(peak.x)
     half = 0.5 * (least + most)
     middle = optimize.brentq(lambda x: opening(x) - half, grid[0], end, xtol=1e-13, rtol=1e-14)
 

@@ -339,8 +339,8 @@ def two_state_solutions(open_s: float, shut_s: float, resolution_s: float) -> li
     """True (mean open, mean shut) times that give these apparent means in a two-state channel.
 
     The apparent mean is ``(m_o + m_s) exp(r / m_s) - m_s`` for openings and the like for
-    shuttings (Colquhoun & Sigworth 1995, in Sakmann & Neher, Single-Channel Recording, 2nd
-    ed., section 5.1); usually two solutions, the slower first. Empty where there is none.
+    shuttings (Colquhoun & Hawkes 1995, in Sakmann & Neher, Single-Channel Recording, 2nd
+    ed., eqs 117-122); usually two solutions, the slower first. Empty where there is none.
     """
     require("apparent means", [open_s, shut_s, resolution_s], above=0.0)
 
