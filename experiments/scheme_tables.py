@@ -85,7 +85,49 @@ def _cards(cards) -> str:
 
 def steroids_page() -> str:
     """The steroids, what they do to the defaults, and the three readings of their binding."""
-    rows, notes = [], []
+    head = [
+        "steroid", "action", "own numbers", "K closed, uM", "c open / desensitized", "level, uM",
+        "0.2 uM, synaptic", "0.2 uM, extrasynaptic", "pulse peak", "pulse decay", "1 mM held",
+    ]  # fmt: skip
+    site = {
+        k: v for k, v in steroid_cards("allopregnanolone").items() if v.name.startswith("site.")
+    }
+    notes = []
+    for name in steroid_names():
+        facts = steroid_facts(name)
+        own = {k: v for k, v in steroid_cards(name).items() if v.name.startswith(f"{name}.")}
+        note = facts["note"][0].upper() + facts["note"][1:]
+        notes += [f"## {name}\n\n{facts['title']}. {note}.", _cards(own)]
+    return (
+        "\n\n".join(
+            [
+                "# Steroids",
+                "Ratios to the response without steroid, at the level named: open probability at equilibrium "
+                "with 0.2 uM GABA for both default schemes; then for the synaptic one peak and decay to 1/e "
+                "of 1 mM for 1 ms, and the steady response to 1 mM.",
+                table(head, _effects()),
+                "The antagonists stabilise desensitized states, so that they act the more the more receptors "
+                "are active. They have a site of their own: `scheme.with_steroid(a).with_steroid(b)` "
+                "holds both.",
+                "## Three readings of binding",
+                _READINGS,
+                _compare(),
+                "## The site",
+                "A state with m steroids has its weight multiplied by binom(N, m) (S/K)^m c^-m, where c is that "
+                "of its kind (1 for closed states). A step between kinds is multiplied by (c_from/c_to)^m, "
+                "of which the share phi speeds entry into the open or desensitized state and the rest "
+                "slows the way back. Every mixed cycle stays balanced.",
+                _cards(site),
+                *notes,
+            ]
+        )
+        + "\n"
+    )
+
+
+def _effects() -> list[list[str]]:
+    """One row for each steroid: its numbers, and what it does to the default schemes."""
+    rows = []
     schemes = [load_scheme(SYNAPTIC), load_scheme(EXTRASYNAPTIC)]
     plain = [Responses(scheme) for scheme in schemes]
     for name in steroid_names():
@@ -109,41 +151,7 @@ def steroids_page() -> str:
                 f"{drugged[0].tonic(1e-3) / plain[0].tonic(1e-3):.2f}",
             ]
         )
-        facts = steroid_facts(name)
-        own = {k: v for k, v in steroid_cards(name).items() if v.name.startswith(f"{name}.")}
-        notes += [f"## {name}\n\n{facts['title']}: {facts['note']}.", _cards(own)]
-    head = [
-        "steroid", "action", "own numbers", "K closed, uM", "c open / desensitized", "level, uM",
-        "0.2 uM, synaptic", "0.2 uM, extrasynaptic", "pulse peak", "pulse decay", "1 mM held",
-    ]  # fmt: skip
-    site = {
-        k: v for k, v in steroid_cards("allopregnanolone").items() if v.name.startswith("site.")
-    }
-    return (
-        "\n\n".join(
-            [
-                "# Steroids",
-                "Ratios to the response without steroid, at the level named: open probability at equilibrium "
-                "with 0.2 uM GABA for both default schemes; then for the synaptic one peak and decay to 1/e "
-                "of 1 mM for 1 ms, and the steady response to 1 mM.",
-                table(head, rows),
-                "The antagonists stabilise desensitized states, so that they act the more the more receptors "
-                "are active. They have a site of their own: `scheme.with_steroid(a).with_steroid(b)` "
-                "holds both.",
-                "## Three readings of binding",
-                _READINGS,
-                _compare(),
-                "## The site",
-                "A state with m steroids has its weight multiplied by binom(N, m) (S/K)^m c^-m, where c is that "
-                "of its kind (1 for closed states). A step between kinds is multiplied by (c_from/c_to)^m, "
-                "of which the share phi speeds entry into the open or desensitized state and the rest "
-                "slows the way back. Every mixed cycle stays balanced.",
-                _cards(site),
-                *notes,
-            ]
-        )
-        + "\n"
-    )
+    return rows
 
 
 _READINGS = """\

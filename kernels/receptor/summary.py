@@ -14,14 +14,6 @@ def summarise(scheme: KineticScheme) -> dict:
     enthalpy and activation enthalpy where the scheme has any.
     """
     facts = scheme.facts
-    factors = facts.factors or (1.0,) * len(scheme.source)
-    symbols = facts.symbols or ("",) * len(scheme.source)
-    agonists = facts.bound_agonists or (None,) * scheme.n_states
-    rates = np.exp(np.asarray(scheme.log_rate, float))
-    height = activation = None
-    if scheme.enthalpies is not None:
-        height = np.asarray(scheme.enthalpies.state_kJ_per_mol, float)
-        activation = np.asarray(scheme.enthalpies.activation_kJ_per_mol(scheme.source), float)
     return {
         "key": scheme.name,
         "citation": facts.citation,
@@ -39,36 +31,47 @@ def summarise(scheme: KineticScheme) -> dict:
         "enthalpy_source": facts.enthalpy_source,
         "conductance_note": facts.conductance_note,
         "initial": scheme.initial,
-        "states": [
-            {"name": s, "kind": k, "conductance_pS": float(g), "bound_agonists": b}
-            | ({} if height is None else {"enthalpy_kJ_per_mol": float(height[n])})
-            for n, (s, k, g, b) in enumerate(
-                zip(scheme.states, scheme.kinds, scheme.conductance_pS, agonists, strict=True)
-            )
-        ],
-        "transitions": [
-            {
-                "from": scheme.states[i],
-                "to": scheme.states[j],
-                "value": float(f"{rate / factor:.12g}"),
-                "unit": "M^-1 s^-1" if ligand else "s^-1",
-                "ligand": ligand,
-                "factor": factor,
-                "symbol": symbol,
-            }
-            | ({} if activation is None else {"activation_kJ_per_mol": float(activation[e])})
-            for e, (i, j, ligand, rate, factor, symbol) in enumerate(
-                zip(
-                    scheme.source,
-                    scheme.target,
-                    scheme.ligands,
-                    rates,
-                    factors,
-                    symbols,
-                    strict=True,
-                )
-            )
-        ],
+        "states": _states(scheme),
+        "transitions": _transitions(scheme),
         "cycles": [{"states": list(c.states), "ratio": c.ratio} for c in cycle_ratios(scheme)],
         "warnings": list(facts.warnings),
     }
+
+
+def _states(scheme: KineticScheme) -> list[dict]:
+    agonists = scheme.facts.bound_agonists or (None,) * scheme.n_states
+    rows = [
+        {"name": s, "kind": k, "conductance_pS": float(g), "bound_agonists": b}
+        for s, k, g, b in zip(
+            scheme.states, scheme.kinds, scheme.conductance_pS, agonists, strict=True
+        )
+    ]
+    if scheme.enthalpies is not None:
+        for row, height in zip(rows, scheme.enthalpies.state_kJ_per_mol, strict=True):
+            row["enthalpy_kJ_per_mol"] = float(height)
+    return rows
+
+
+def _transitions(scheme: KineticScheme) -> list[dict]:
+    factors = scheme.facts.factors or (1.0,) * len(scheme.source)
+    symbols = scheme.facts.symbols or ("",) * len(scheme.source)
+    rates = np.exp(np.asarray(scheme.log_rate, float))
+    rows = [
+        {
+            "from": scheme.states[i],
+            "to": scheme.states[j],
+            "value": float(f"{rate / factor:.12g}"),
+            "unit": "M^-1 s^-1" if ligand else "s^-1",
+            "ligand": ligand,
+            "factor": factor,
+            "symbol": symbol,
+        }
+        for i, j, ligand, rate, factor, symbol in zip(
+            scheme.source, scheme.target, scheme.ligands, rates, factors, symbols, strict=True
+        )
+    ]
+    if scheme.enthalpies is not None:
+        activation = scheme.enthalpies.activation_kJ_per_mol(scheme.source)
+        for row, height in zip(rows, activation, strict=True):
+            row["activation_kJ_per_mol"] = float(height)
+    return rows
