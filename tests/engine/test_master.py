@@ -11,7 +11,7 @@ from gabatone.kernels.drive.ligand import Decay, Pulse, Tonic, Train, Waveform
 from gabatone.kernels.engine import master
 from gabatone.kernels.engine.master import Master
 from gabatone.kernels.engine.simulate import simulate
-from gabatone.kernels.errors import Failure
+from gabatone.kernels.errors import BadInput, Failure
 from gabatone.kernels.receptor.catalogue import load_scheme, load_steroid
 from helpers import law
 
@@ -76,10 +76,18 @@ def test_a_fixed_number_of_parts_converges_with_the_fourth_order():
 
         return jax.jit(of)(JONES.log_rate)
 
-    errors = [float(jnp.abs(end(k) - end(64)).max()) for k in (2, 4, 8)]
-    assert errors[2] < 1e-6
-    for coarse, fine in zip(errors, errors[1:], strict=False):
-        assert 10 < coarse / fine < 24
+    exact = end(64)
+    coarse, fine = (float(jnp.abs(end(k) - exact).max()) for k in (8, 16))
+    assert fine < 1e-7 and 10 < coarse / fine < 24
+
+
+def test_traced_windows_that_are_not_resolved_give_nan():
+    # 0.2 s in 32 parts: 40 events in each
+    def of(log_rate):
+        scheme = eqx.tree_at(lambda s: s.log_rate, JONES, log_rate)
+        return run(scheme, LONG["up"], np.array([0.2])).occupancy
+
+    assert np.isnan(jax.jit(of)(JONES.log_rate)).all()
 
 
 LONG = {
@@ -141,39 +149,60 @@ def test_covariance_is_that_of_independent_channels():
 
 
 def difference(f, x, step):
+    """Central difference of fourth order."""
     return (8 * (f(x + step) - f(x - step)) - (f(x + 2 * step) - f(x - 2 * step))) / (12 * step)
 
 
+TRANSMITTER = Waveform([0.0, 1e-3, 4e-3], [0.0, 1e-3, 1e-5])
 GRADED = {
-    "pulse": (JONES, lambda c: Pulse(c, 0.0, 1e-3) + Tonic(1e-6), 1e-4),
-    "decay": (JONES, lambda c: Decay(c, 2e-4) + Tonic(1e-6), 1e-3),
-    "steroid": (
-        load_scheme("destexhe_1994_2state").with_steroid(load_steroid()),
-        lambda c: Pulse(1e-3, 0.0, 1e-3) + Tonic(c, "allopregnanolone"),
-        1e-7,
-    ),
+    "constant": (Tonic, 1e-4),
+    "pulse": (lambda c: Pulse(c, 0.0, 1e-3) + Tonic(1e-6), 1e-4),
+    "decay": (lambda c: Decay(c, 2e-4) + Tonic(1e-6), 1e-3),
+    "waveform": (lambda c: TRANSMITTER + Tonic(c), 1e-5),
 }
 
 
+def assert_gradient(value, exact, ways, name):
+    """The derivative of ``exact`` at 0 along each of `ways` [way, entry] is that of ``value``."""
+    found = ways @ jax.jit(jax.grad(value))(jnp.zeros(ways.shape[1]))
+    exact = jax.jit(exact)
+    wanted = [difference(lambda x, way=way: exact(x * way), 0.0, 1e-2) for way in ways]
+    assert float(np.abs(found).max()) > 1e-3
+    np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-10, err_msg=name)
+
+
 @pytest.mark.parametrize("case", GRADED)
-def test_gradients(case):
-    scheme, drive, level = GRADED[case]
+def test_gradients_by_every_rate_and_the_concentration(case):
+    drive, level = GRADED[case]
     time = np.array([8e-4, 4e-3])
 
-    def opened(change, conc):
-        changed = eqx.tree_at(lambda s: s.log_rate, scheme, scheme.log_rate + change)
-        return run(changed, drive(conc), time).open_probability.sum()
+    def opened(change, **settings):
+        changed = eqx.tree_at(lambda s: s.log_rate, JONES, JONES.log_rate + change[:-1])
+        trace = run(changed, drive(level * jnp.exp(change[-1])), time, **settings)
+        return trace.open_probability.sum()
 
-    value = jax.jit(opened)
-    none = jnp.zeros(len(scheme.source))
-    by_rate, by_conc = jax.jit(jax.grad(opened, argnums=(0, 1)))(none, level)
-    np.testing.assert_allclose(
-        by_conc, difference(lambda c: value(none, c), level, 1e-2 * level), rtol=1e-5
-    )
-    assert np.isfinite(by_rate).all() and float(jnp.abs(by_rate).max()) > 1e-3
-    for edge in range(0, len(scheme.source), 3):
-        expected = difference(lambda x, edge=edge: value(none.at[edge].set(x), level), 0.0, 1e-2)
-        np.testing.assert_allclose(by_rate[edge], expected, rtol=1e-5, atol=1e-9)
+    ways = np.eye(13)
+    if case in ("decay", "waveform"):
+        # dearer: the concentration alone, and every rate at once with weights of either sign
+        ways = np.stack([np.eye(13)[12], *np.cos(np.outer([1.0, 2.0, 4.0], np.arange(13)))])
+    # differences of a finer solution, so that too few parts would show
+    assert_gradient(opened, lambda x: opened(x, substeps=48), jnp.asarray(ways), case)
+
+
+STEROID = ("dissociation_closed_M", "c_open", "c_desensitized", "unbinding_closed_per_s")
+
+
+def test_gradients_by_steroid_parameters_and_level():
+    steroid, time = load_steroid(), np.array([1e-3, 0.01])
+    names = (*STEROID, "phi_open", "phi_desensitized")
+
+    def opened(change):
+        scaled = [getattr(steroid, name) * jnp.exp(change[k]) for k, name in enumerate(names)]
+        changed = eqx.tree_at(lambda s: [getattr(s, name) for name in names], steroid, scaled)
+        drive = Pulse(1e-3, 0.0, 1e-3) + Tonic(1e-7 * jnp.exp(change[-1]), "allopregnanolone")
+        return run(JONES.with_steroid(changed), drive, time).open_probability.sum()
+
+    assert_gradient(opened, opened, jnp.eye(len(names) + 1), "steroid")
 
 
 def test_gradient_at_no_concentration():
@@ -182,3 +211,33 @@ def test_gradient_at_no_concentration():
         return run(JONES, Tonic(conc), np.array([1e-4])).occupancy[0, JONES.states.index("C1")]
 
     np.testing.assert_allclose(jax.grad(bound)(0.0), (bound(1e-9) - bound(0.0)) / 1e-9, rtol=1e-3)
+
+
+def test_covariance_is_left_out_or_refused_where_it_is_large():
+    time = np.linspace(0.0, 1.0, 200_001)
+    bare = run(JONES, Tonic(1e-5), time[:11], covariance=False)
+    assert bare.covariance is None
+    full = run(JONES, Tonic(1e-5), time[:11])
+    np.testing.assert_array_equal(bare.occupancy, full.occupancy)
+    # 200,001 x 27 x 27 x 8 bytes are 1.09 GiB
+    with pytest.raises(BadInput, match="takes 1.09 GiB") as caught:
+        run(PRODUCT, Tonic(1e-5), time)
+    assert caught.value.field == "save_s" and "covariance=False" in caught.value.fix
+    most = int(caught.value.fix.split()[-4])
+    assert most * 27 * 27 * 8 <= 2**30 < (most + 1) * 27 * 27 * 8
+
+
+@pytest.mark.parametrize("drive", [Tonic(1e-4), CASES["decay"][1]], ids=["constant", "decay"])
+def test_blocks_of_windows_change_nothing(drive, monkeypatch):
+    time = np.arange(41) * 1e-4
+    whole = run(JONES, drive, time).occupancy
+    monkeypatch.setattr(master, "_BLOCK", 10)
+    np.testing.assert_allclose(run(JONES, drive, time).occupancy, whole, rtol=0, atol=2e-9)
+    np.testing.assert_allclose(
+        run(JONES, drive, time[5:14]).occupancy, whole[5:14], rtol=0, atol=2e-8
+    )
+
+
+def test_bad_number_of_parts():
+    with pytest.raises(BadInput, match="Master.substeps"):
+        Master(substeps=0)
