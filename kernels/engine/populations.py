@@ -71,16 +71,17 @@ def simulate_populations(
         Request(scheme, drive, many, float(t1_s), times, step, start[id(drive)])
         for drive, many in zip(drives, number, strict=True)
     ]
-    group = max(1, _AT_ONCE // (engine.block * scheme.n_states))
-    traces = []
+    number_of = first + np.arange(len(requests), dtype=np.uint32)
+    words = np.asarray(jax.vmap(lambda k: key_words(jax.random.fold_in(key, k)))(number_of))
+    group = 1 << int(np.log2(max(1, _AT_ONCE // (engine.block * scheme.n_states))))
+    counts = []
     for at in range(0, len(requests), group):
-        some = requests[at : at + group]
-        keys = [key_words(key, first + at + k) for k in range(len(some))]
-        for request, counts in zip(
-            some, deal_populations(np.array(jax.device_get(keys)), some, engine), strict=True
-        ):
-            traces.append(Trace(times, counts, scheme, request.n, "Counts", counts=True))
-    return tuple(traces)
+        some = slice(at, at + group)
+        counts += deal_populations(words[some], requests[some], engine)
+    return tuple(
+        Trace(times, found, scheme, request.n, "Counts", counts=True)
+        for found, request in zip(counts, requests, strict=True)
+    )
 
 
 def _numbers(n, drives) -> list[int]:
