@@ -21,9 +21,12 @@ from gabatone.kernels.engine.tables import (
     Job,
     bisect_table,
     has_rare_exits,
+    loose_states,
+    one_curve,
     rate_tables,
     start_tables,
     window_table,
+    worthwhile_windows,
 )
 from gabatone.kernels.engine.trace import Trace
 from gabatone.kernels.errors import BadInput, Failure
@@ -31,6 +34,7 @@ from gabatone.kernels.errors import BadInput, Failure
 _MOST_CHANNELS = 2**31 - 1  # the range in which a net change is told from its wrapped value
 _MOST_AT_ONCE = 1 << 26
 _MOST_EVENTS = 2**32 - 64  # beyond it an event's number would repeat
+_MOST_FRAMED = 16  # windows that are found from the time without a look-up
 _SPAN = 1 << 22  # channels of which one share is audited
 _LEAST_CHUNK = 1 << 16  # below it a second worker costs more than it gains
 
@@ -110,35 +114,44 @@ class Channels(Engine):
 def occupancy_job(request: Request) -> tuple[Job, object, Shape]:
     """Tables of a request whose output is the number of events of each edge before each save time."""
     scheme = request.scheme
-    segments = compile_drive(
-        request.drive, scheme.ligand_names, request.t1_s, longest_s=LONGEST_WINDOW_S
+    segments = worthwhile_windows(
+        compile_drive(request.drive, scheme.ligand_names, request.t1_s, longest_s=LONGEST_WINDOW_S),
+        scheme,
     )
-    row, rates = rate_tables(scheme, segments.bound, segments.ligands)
+    framed = (
+        request.t1_s <= LONGEST_WINDOW_S
+        and len(segments.length_s) <= _MOST_FRAMED
+        and one_curve(segments) is not None
+    )
+    row, rates = rate_tables(scheme, segments.bound, segments.ligands, each=framed)
     n_edges = len(scheme.source)
     p0 = np.asarray(request.p0, np.float64)
     job = Job(
         rates,
-        window_table(segments, request.save_s, row),
+        window_table(segments, request.save_s, row, framed),
         np.zeros(1, np.int32),
         np.array([len(row)], np.int32),
         np.zeros(1, np.int32),
-        segments.tau_s.astype(np.float32),
+        (-1.0 / segments.tau_s).astype(np.float32),
         segments.decay_ligand.astype(np.int32),
         *start_tables(p0[None]),
         np.arange(n_edges, dtype=np.int32),
         np.ones(n_edges, np.int32),
         np.float32(1.0 / (request.uniform_step_s or 1.0)),
+        loose_states(scheme, segments) if framed else np.zeros(1, bool),
     )
-    save_rel = None if request.uniform_step_s else bisect_table(segments, request.save_s)
+    save_rel = None if request.uniform_step_s else bisect_table(segments, request.save_s, framed)
     shape = Shape(
         len(request.save_s),
         1,
         n_edges,
         2**32 - 1,
         segments.smooth,
+        sloped=bool(np.any(segments.slope)),
         rare=has_rare_exits(rates),
         plain=True,
         one_start=bool((p0 > 0).sum() == 1),
+        framed=framed,
     )
     return job, save_rel, shape
 

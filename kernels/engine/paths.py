@@ -19,7 +19,7 @@ from gabatone.kernels.engine.tables import Job
 
 _THINNING = 0x7C1A55E5  # tells the stream of thinning from that of events
 _TURNS = 8  # draws between two looks at whether anyone is still busy
-_FEW = 4  # so many entries are chosen faster by comparison than by look-up
+_FEW = 8  # so many entries are chosen faster by comparison than by look-up
 
 
 class Shape(NamedTuple):
@@ -29,11 +29,13 @@ class Shape(NamedTuple):
     n_rows: int
     n_columns: int
     per_group: int  # channel c belongs to group c // per_group
-    smooth: bool  # concentrations change inside windows
+    smooth: bool  # concentrations change inside windows ...
+    sloped: bool = False  # ... some of them along ramps
     rare: bool = False  # exits so rare that thresholds need their second word
     plain: bool = False  # every edge has its own column and counts 1
     one_start: bool = False  # every channel starts in the same state
     audit: bool = False  # time and concentration seen in each state are added up
+    framed: bool = False  # few windows in one stretch of time: see `advance`
 
 
 class Lanes(NamedTuple):
@@ -45,14 +47,18 @@ class Lanes(NamedTuple):
     group: jax.Array
     window: jax.Array
     t: jax.Array
+    wait_bits: jax.Array  # the random words of this channel's next event: carried, since XLA would
+    pick_bits: jax.Array  # otherwise write them out once for each of their uses
 
 
 class Move(NamedTuple):
     """One draw of every lane [lane]: an event, or the end of its window."""
 
     t: jax.Array  # time of the event or the window's end
+    window: jax.Array
     jump: jax.Array
     crossed: jax.Array
+    over: jax.Array  # crossed the end of the last window
     edge: jax.Array
     target: jax.Array
 
@@ -86,7 +92,7 @@ def _run_paths(
     """
     end = first_channel + n_channels
     begin, starts = _begin(words, job, first_channel, end, chunk, shape)
-    lane = _first_lanes(job, begin, first_channel, lanes, shape)
+    lane = _first_lanes(words, job, begin, first_channel, lanes, shape)
     n_states, n_ligands = job.start_state.shape[1], job.windows.level.shape[1]
     tally = Tally(
         jnp.zeros(shape.n_rows * (shape.n_bins + 1) * shape.n_columns, jnp.int32),
@@ -101,8 +107,8 @@ def _run_paths(
             events=_add_event(job, save_rel, lane, move, busy, tally.events, shape)
         )
         if shape.audit:
-            tally = tally._replace(seen=_add_seen(job, lane, move, busy, tally.seen))
-        return next_lanes(job, begin, lane, move, first_channel, end, lanes, shape), tally
+            tally = tally._replace(seen=_add_seen(job, lane, move, busy, tally.seen, shape))
+        return next_lanes(words, job, begin, lane, move, first_channel, end, lanes, shape), tally
 
     def going(carry):
         lane, _ = carry
@@ -134,41 +140,51 @@ def begin_listing(words, job: Job, first_channel, n_channels, *, chunk: int, sha
     """``(lanes, start state [channel])`` with one lane for each channel, for `list_events`."""
     begin, _ = _begin(words, job, first_channel, first_channel + n_channels, chunk, shape)
     begin = jnp.broadcast_to(begin, (chunk,))
-    return _first_lanes(job, begin, first_channel, chunk, shape), begin
+    return _first_lanes(words, job, begin, first_channel, chunk, shape), begin
 
 
 @partial(jax.jit, static_argnames=("turns", "shape"))
-def list_events(words, job: Job, lane: Lanes, end, *, turns: int, shape: Shape):
-    """`turns` draws of each lane, one channel a lane: ``(lanes, edge, window, t)``, each [turn, lane].
+def list_events(words, job: Job, lane: Lanes, busy, *, turns: int, shape: Shape):
+    """`turns` draws of each lane, one channel a lane.
 
-    `edge` is -1 where a draw was no event. A lane whose channel is through goes on without events.
+    Returns ``((lanes, busy), (edge, window, t))``, the latter [turn, lane]: `edge` is -1 where a
+    draw was no event, `t` counts as in `advance`. `busy` tells whose channel is not through.
     """
 
-    def turn(lane, _):
+    def turn(carry, _):
+        lane, busy = carry
         move = advance(words, job, lane, shape)
-        busy = (lane.channel < end) & (lane.window < _at(job.group_stop, lane.group))
-        event = jnp.where(busy & move.jump, move.edge.astype(jnp.int32), -1)
-        moved = Lanes(
-            lane.channel,
-            lane.event + np.uint32(1),
-            jnp.where(move.jump & busy, move.target, lane.state),
-            lane.group,
-            jnp.where(busy & move.crossed, lane.window + 1, lane.window),
-            jnp.where(move.crossed, 0.0, move.t),
-        )
-        return moved, (event, lane.window, move.t)
+        event = jnp.where(busy & move.jump, move.edge, -1)
+        moved = _moved(lane, move, busy, shape)
+        wait_bits, pick_bits = threefry(words, moved.channel, moved.event)
+        moved = moved._replace(wait_bits=wait_bits, pick_bits=pick_bits)
+        return (moved, busy & ~move.over), (event, move.window, move.t)
 
-    return jax.lax.scan(turn, lane, None, length=turns)
+    return jax.lax.scan(turn, (lane, busy), None, length=turns)
 
 
 def advance(words, job: Job, lane: Lanes, shape: Shape) -> Move:
-    """One draw for every lane: the next event, or the end of its window."""
+    """One draw for every lane: the next event, or the end of its window.
+
+    Times count from the start of the lane's window. In the framed form they count from 0, the
+    window follows from the time, and a state whose rates are the same in all windows does not
+    stop at the ends of windows.
+    """
     rates, windows = job.rates, job.windows
-    wait_bits, pick_bits = threefry(words, lane.channel, lane.event)
-    cell = _look(windows.row, lane.window) * job.start_state.shape[1] + lane.state
+    wait_bits, pick_bits = lane.wait_bits, lane.pick_bits
+    n_states = job.start_state.shape[1]
+    if shape.framed:
+        window, limit = _frame(job, lane)
+        cell = window * n_states + lane.state
+    else:
+        window, limit = lane.window, _look(windows.end_s, lane.window)
+        cell = _look(windows.row, window) * n_states + lane.state
     t = lane.t + exponential(wait_bits) * _look(rates.mean_s, cell)
-    length = _look(windows.length_s, lane.window)
-    crossed = t >= length
+    crossed = t >= limit
+    if shape.framed:
+        over = crossed & (limit >= windows.end_s[-1])
+    else:
+        over = crossed & (window + 1 >= _at(job.group_stop, lane.group))
     bars = [_look(bar, cell) for bar in rates.thresholds]
     if shape.rare:
         # the last bits of the waiting time do not reach its float32 value: they refine the choice
@@ -182,48 +198,65 @@ def advance(words, job: Job, lane: Lanes, shape: Shape) -> Move:
         above = [pick_bits >= bar for bar in bars]
     pick = sum(passed.astype(jnp.int32) for passed in above)
     way_out = _look(rates.way_out, cell * (len(bars) + 1) + pick)
-    edge, target = way_out & np.uint32(0xFFFF), (way_out >> np.uint32(16)).astype(jnp.int32)
+    edge = (way_out & np.uint32(0x3FFF)).astype(jnp.int32)
+    target = ((way_out >> np.uint32(14)) & np.uint32(0x3FFF)).astype(jnp.int32)
     jump = ~crossed
     if shape.smooth:
         if shape.rare:
             again = words ^ np.uint32(_THINNING)
-            chance = uniform(threefry(again, lane.channel, lane.event)[0])
+            place, width = uniform(threefry(again, lane.channel, lane.event)[0]), np.float32(1)
         else:
-            chance = _place_between(bars, pick_bits, pick)
-        jump = jump & _accepted(job, lane.window, t, edge, chance)
-    return Move(jnp.minimum(t, length), jump, crossed, edge, target)
+            place, width = _between(bars, pick_bits, pick)
+        ligand = (way_out >> np.uint32(28)).astype(jnp.int32) - 1
+        jump = jump & _accepted(job, window, t, ligand, place, width, shape)
+    return Move(jnp.minimum(t, limit), window, jump, crossed, over, edge, target)
 
 
 def next_lanes(
-    job: Job, begin, lane: Lanes, move: Move, first_channel, end, lanes: int, shape: Shape
+    words, job: Job, begin, lane: Lanes, move: Move, first_channel, end, lanes: int, shape: Shape
 ) -> Lanes:
     """The lanes after a draw; those whose channel is through take the next one."""
-    done = (
-        (lane.channel < end) & move.crossed & (lane.window + 1 >= _at(job.group_stop, lane.group))
-    )
+    busy = lane.channel < end
+    done = busy & move.over
+    moved = _moved(lane, move, busy, shape)
     following = jnp.where(done, lane.channel + np.uint32(lanes), lane.channel)
     group = lane.group
     if job.group_first.shape[0] > 1:
         group = jnp.where(done, _group_of(job, following, shape), group)
     fresh = begin[0]
     if not shape.one_start:
-        # lanes that leave the range look up their last channel's state and stay idle
-        last = begin.shape[0] - 1
-        place = jnp.minimum((following - first_channel).astype(jnp.int32), last)
-        fresh = _look(begin, place).astype(jnp.int32)
-    ahead = jnp.where((lane.channel < end) & move.crossed, lane.window + 1, lane.window)
+        # lanes that leave the range look up the last channel's state and stay idle
+        place = jnp.minimum((following - first_channel).astype(jnp.int32), begin.shape[0] - 1)
+        fresh = _look(begin, place)
+    event = jnp.where(done, np.uint32(1), moved.event)
     return Lanes(
         following,
-        jnp.where(done, np.uint32(1), lane.event + np.uint32(1)),
-        jnp.where(done, fresh, jnp.where(move.jump, move.target, lane.state)),
+        event,
+        jnp.where(done, fresh, moved.state),
         group,
-        jnp.where(done, _at(job.group_first, group), ahead),
-        jnp.where(move.crossed, np.float32(0), move.t),
+        jnp.where(done, _at(job.group_first, group), moved.window),
+        jnp.where(done, np.float32(0), moved.t),
+        *threefry(words, following, event),
     )
 
 
-def _place_between(bars, bits, pick):
-    """Where `bits` stand between the two thresholds around them: uniform in (0, 1), given the choice."""
+def _moved(lane: Lanes, move: Move, busy, shape: Shape) -> Lanes:
+    """The lanes after a draw, each with the channel it had."""
+    return lane._replace(
+        event=lane.event + np.uint32(1),
+        state=jnp.where(move.jump, move.target, lane.state),
+        window=lane.window
+        if shape.framed
+        else jnp.where(busy & move.crossed, lane.window + 1, lane.window),
+        t=move.t if shape.framed else jnp.where(move.crossed, np.float32(0), move.t),
+    )
+
+
+def _between(bars, bits, pick):
+    """Place of `bits` between the two thresholds around them, and their distance.
+
+    Given the choice their ratio is uniform in (0, 1), so it can serve for one more.
+    """
     low, high = jnp.zeros_like(bits), bars[0]
     for k in range(len(bars)):
         low = jnp.where(pick > k, bars[k], low)
@@ -231,33 +264,49 @@ def _place_between(bars, bits, pick):
     # unsigned: the upper end 2**32 stands as 0, and so does a width of 2**32
     width = (high - low).astype(jnp.float32)
     width = jnp.where(width == 0, np.float32(2.0**32), width)
-    return ((bits - low).astype(jnp.float32) + np.float32(0.5)) / width
+    return (bits - low).astype(jnp.float32) + np.float32(0.5), width
 
 
-def _accepted(job: Job, window, t, edge, chance):
+def _frame(job: Job, lane: Lanes):
+    """The window of each lane's time, and where its next draw must stop at the latest."""
+    ends = job.windows.end_s
+    last = ends.shape[0] - 1
+    window, limit = jnp.full_like(lane.window, last), jnp.broadcast_to(ends[last], lane.t.shape)
+    for k in reversed(range(last)):
+        before = lane.t < ends[k]
+        window = jnp.where(before, np.int32(k), window)
+        limit = jnp.where(before, ends[k], limit)
+    return window, jnp.where(_look(job.loose, lane.state), ends[last], limit)
+
+
+def _accepted(job: Job, window, t, ligand, place, width, shape: Shape):
     """Thinning: a ligand step is kept with the chance of its concentration over the window's bound."""
-    ligand = _look(job.rates.edge_ligand, edge.astype(jnp.int32))
     value, bound = jnp.zeros_like(t), jnp.ones_like(t)
     for k in range(job.windows.level.shape[1]):
-        value = jnp.where(ligand == k, _concentration(job, window, t, k), value)
+        value = jnp.where(ligand == k, _concentration(job, window, t, k, shape), value)
         bound = jnp.where(ligand == k, _look(job.windows.bound[:, k], window), bound)
-    return (ligand < 0) | (chance * bound < value)
+    return (ligand < 0) | (place * bound < value * width)
 
 
-def _concentration(job: Job, window, t, k: int):
-    """Concentration of ligand `k` at `t` after the window's start, mol/L."""
+def _concentration(job: Job, window, t, k: int, shape: Shape):
+    """Concentration of ligand `k` at `t` (as lanes count it), mol/L."""
     windows = job.windows
-    value = _look(windows.level[:, k], window) + _look(windows.slope[:, k], window) * t
-    for d in range(job.tau_s.shape[0]):
-        piece = _look(windows.amplitude[:, d], window) * jnp.exp(-t / job.tau_s[d])
+    value = _look(windows.level[:, k], window)
+    if shape.sloped:
+        value = value + _look(windows.slope[:, k], window) * (t - _look(windows.begin_s, window))
+    for d in range(job.minus_per_tau.shape[0]):
+        age = t - _look(windows.onset_s[:, d], window)
+        piece = _look(windows.amplitude[:, d], window) * jnp.exp(age * job.minus_per_tau[d])
+        if shape.framed:
+            piece = jnp.where(age >= 0, piece, np.float32(0))
         value = value + jnp.where(job.decay_ligand[d] == k, piece, np.float32(0))
     return value
 
 
 def _add_event(job: Job, save_rel, lane: Lanes, move: Move, busy, events, shape: Shape):
     """Count the event of each lane at the first save time not before it."""
-    slot = _event_bin(job, save_rel, lane.window, move.t, shape.n_bins)
-    edge = move.edge.astype(jnp.int32)
+    slot = _event_bin(job, save_rel, move.window, move.t, shape)
+    edge = move.edge
     column = edge if shape.plain else _look(job.edge_column, edge)
     row = _at(job.group_row, lane.group) * (shape.n_bins + 1) if shape.n_rows > 1 else 0
     weight = np.int32(1) if shape.plain else _look(job.edge_weight, edge)
@@ -266,20 +315,23 @@ def _add_event(job: Job, save_rel, lane: Lanes, move: Move, busy, events, shape:
     return events.at[place].add(added, mode="promise_in_bounds")
 
 
-def _add_seen(job: Job, lane: Lanes, move: Move, busy, seen):
+def _add_seen(job: Job, lane: Lanes, move: Move, busy, seen, shape: Shape):
     """Add the time that each lane spent, and the integral of each concentration over it."""
-    windows, lanes = job.windows, lane.channel.shape[0]
+    windows, lanes, window = job.windows, lane.channel.shape[0], move.window
     n_states, n_ligands = job.start_state.shape[1], windows.level.shape[1]
     t0, t1 = lane.t, move.t
     place = lane.state * lanes + jnp.arange(lanes, dtype=jnp.int32)
     spent = [t1 - t0]
     for k in range(n_ligands):
-        total = _look(windows.level[:, k], lane.window) * (t1 - t0)
-        total = total + _look(windows.slope[:, k], lane.window) * (t1 - t0) * (t1 + t0) * 0.5
-        for d in range(job.tau_s.shape[0]):
-            tau = job.tau_s[d]
-            piece = _look(windows.amplitude[:, d], lane.window) * tau * jnp.exp(-t0 / tau)
-            piece = -piece * jnp.expm1((t0 - t1) / tau)
+        total = _look(windows.level[:, k], window) * (t1 - t0)
+        if shape.sloped:
+            middle = (t0 + t1) * np.float32(0.5) - _look(windows.begin_s, window)
+            total = total + _look(windows.slope[:, k], window) * (t1 - t0) * middle
+        for d in range(job.minus_per_tau.shape[0]):
+            fade, age = job.minus_per_tau[d], t0 - _look(windows.onset_s[:, d], window)
+            piece = _look(windows.amplitude[:, d], window) * jnp.exp(age * fade)
+            piece = piece * jnp.expm1((t1 - t0) * fade) / fade
+            piece = jnp.where(age >= 0, piece, np.float32(0))
             total = total + jnp.where(job.decay_ligand[d] == k, piece, np.float32(0))
         spent.append(total)
     for k, value in enumerate(spent):
@@ -288,8 +340,11 @@ def _add_seen(job: Job, lane: Lanes, move: Move, busy, seen):
     return seen
 
 
-def _event_bin(job: Job, save_rel, window, t, n_bins: int):
+def _event_bin(job: Job, save_rel, window, t, shape: Shape):
     """Index of the first save time at or after `t` in `window`."""
+    if shape.framed:
+        # one row of save times serves all windows
+        window = jnp.zeros_like(window)
     if save_rel is None:
         since = t - _look(job.windows.offset_s, window)
         ahead = jnp.ceil(since * job.saves_per_s).astype(jnp.int32)
@@ -301,7 +356,7 @@ def _event_bin(job: Job, save_rel, window, t, n_bins: int):
             below = save_rel[window, middle] < t
             ahead, high = jnp.where(below, middle + 1, ahead), jnp.where(below, high, middle)
     first = _look(job.windows.first_bin, window)
-    return jnp.minimum(first + jnp.maximum(ahead, 0), n_bins)
+    return jnp.minimum(first + jnp.maximum(ahead, 0), shape.n_bins)
 
 
 def _look(table, index):
@@ -341,7 +396,7 @@ def _begin(words, job: Job, first_channel, end, chunk: int, shape: Shape):
     return begin, starts.at[owner].add((everyone < end).astype(jnp.int32))
 
 
-def _first_lanes(job: Job, begin, first_channel, lanes: int, shape: Shape) -> Lanes:
+def _first_lanes(words, job: Job, begin, first_channel, lanes: int, shape: Shape) -> Lanes:
     channel = first_channel + jnp.arange(lanes, dtype=jnp.uint32)
     group = _group_of(job, channel, shape)
     return Lanes(
@@ -351,6 +406,7 @@ def _first_lanes(job: Job, begin, first_channel, lanes: int, shape: Shape) -> La
         group,
         jnp.broadcast_to(_at(job.group_first, group), (lanes,)),
         jnp.zeros(lanes, jnp.float32),
+        *threefry(words, channel, jnp.ones_like(channel)),
     )
 
 

@@ -182,12 +182,14 @@ def _grid_windows(segments: Segments, n_steps: int, step_s: float, spans=None) -
     row = np.zeros(len(start), np.int32)
     return Windows(
         row,
+        np.zeros(1, f32),
         f32(stop - start),
         first.astype(np.int32),
         f32(first * step_s - start),
         f32(segments.level),
         f32(segments.slope),
         f32(segments.amplitude),
+        np.zeros((1, len(segments.tau_s)), f32),
         f32(segments.bound),
     )
 
@@ -206,12 +208,13 @@ def _open_conductance(
         first,
         stop,
         owner.astype(np.int32),
-        segments.tau_s.astype(np.float32),
+        (-1.0 / segments.tau_s).astype(np.float32),
         segments.decay_ligand.astype(np.int32),
         *start_tables(np.asarray(p0)[None]),
         np.zeros(len(weight), np.int32),
         weight.astype(np.int32),
         np.float32(1.0 / step_s),
+        np.zeros(1, bool),
     )
     shape = Shape(n_steps, n_neurons, 1, per_group, segments.smooth, rare=has_rare_exits(rates))
     events, starts, _ = count_events(
