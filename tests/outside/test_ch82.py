@@ -86,13 +86,14 @@ def test_the_likelihood_prefers_the_rates_that_made_the_record():
     bursts, scheme = missed_events.record().bursts(missed_events.T_CRIT_S), ch82.scheme()
     best = log_likelihood(ch82.example("2/3").seen, bursts, missed_events.T_CRIT_S)
     assert best == pytest.approx(5265.9536156, abs=5e-6)
-    for edge in (0, 2, 3):
+    # the rates that a record with so few single-liganded openings does determine
+    for edge in (scheme.facts.symbols.index(name) for name in ("alpha2", "beta2", "2k-2")):
         for factor in (0.7, 1.4):
             scaled = np.array(scheme.log_rate)
             scaled[edge] += np.log(factor)
             other = ch82.KineticScheme(**{**vars(scheme), "log_rate": scaled})
             seen = MissedEvents(partition(other, {ch82.LIGAND: ch82.CONC_M}), ch82.RESOLUTION_S)
-            assert log_likelihood(seen, bursts, missed_events.T_CRIT_S) < best - 3.0
+            assert log_likelihood(seen, bursts, missed_events.T_CRIT_S) < best - 20.0
 
 
 @pytest.mark.parametrize(
