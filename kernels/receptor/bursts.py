@@ -80,8 +80,7 @@ class Bursts:
         block, next_brief = self.channel.block, self._open_to_brief * self.back
         reopen = block(b, a) / self._back_safe[:, None]
         within = _conditioned(block(b, b), self.back) + reopen @ next_brief
-        ends = reopen @ (1.0 - next_brief.sum(axis=1))
-        return phase_type(self.start @ next_brief, within, np.maximum(ends, 0.0))
+        return phase_type(self.start @ next_brief, within, reopen @ self.last)
 
     def openings(self) -> Geometrics:
         """Number of openings per burst (CH82 eqs 3.5, 3.9); raises `Failure` as `modes`."""

@@ -74,7 +74,9 @@ def test_books_balance(made):
     assert found.start.sum() == pytest.approx(1.0) and np.all(found.last <= 1 + 1e-12)
     assert found.start @ found.last == pytest.approx(found.shut_time().at_zero, abs=1e-11)
     assert found.open_probability == pytest.approx(opened / length)
-    n = found.mean_openings
+    n, counts = found.mean_openings, found.openings()
+    assert counts.mean == pytest.approx(n, rel=1e-8)
+    assert counts.probability(1) == pytest.approx(found.start @ found.last, abs=1e-10)
     if n - 1 > 1e-9:
         within = found.gap_within()
         assert (n - 1) * within.mean_s == pytest.approx(shut, rel=1e-9)
