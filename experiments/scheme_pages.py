@@ -61,7 +61,7 @@ def page_text(name: str, found: tuple[Responses, Responses, Responses] | None = 
         "is at 34 C, with one Q10 for all steps.",
         _numbers(alone, steroid, warm),
         "## Known misfits",
-        _NEWLINE.join(f"- {text}" for text in facts["known_misfits"]),
+        _NEWLINE.join(f"- {text}" for text in facts["known_misfits"] or ["none recorded"]),
         "## Rates",
         f"The rate of a step is value x factor x [ligand]. {_cycles(facts['cycles'])}",
         _rates(facts),

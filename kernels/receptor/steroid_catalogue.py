@@ -24,24 +24,34 @@ def steroid_facts(name: str) -> dict[str, str]:
     return dict(_texts()[known(name, steroid_names(), "steroid")])
 
 
-def steroid_cards(name: str) -> dict[str, Card]:
-    """The numbers of a steroid by field: its own, and those of the common site for the rest.
+def site_names() -> list[str]:
+    """Fits of the steroid site: ``"common"``, and those that came with a scheme of their own."""
+    own = {path.stem for path in _HERE.glob("*.toml")} - {"steroids", "cards"}
+    return ["common", *sorted(own)]
 
-    Raises `BadInput` for an unknown name.
+
+def steroid_cards(name: str, *, site: str = "common") -> dict[str, Card]:
+    """The numbers of a steroid by field: its own, and those of the site for the rest.
+
+    Raises `BadInput` for an unknown steroid or site.
     """
     known(name, steroid_names(), "steroid")
-    return {**_cards("site"), **_cards(name)}
+    known(site, site_names(), "steroid site")
+    base = _cards("site") if site == "common" else read_cards(_HERE / f"{site}.toml")
+    return {**base, **_cards(name)}
 
 
-def load_steroid(name: str = "allopregnanolone") -> Steroid:
+def load_steroid(name: str = "allopregnanolone", *, site: str = "common") -> Steroid:
     """A neurosteroid of the catalogue; brexanolone is allopregnanolone and shares its ligand name.
 
-    A potentiator has the common site with K times its relative potency; the antagonists
-    of the 3beta and sulfate class have a K and preferences of their own. `Steroid.status` is
-    the weakest status among the steroid's own numbers. Raises `BadInput` for an unknown name.
+    A potentiator has the numbers of the `site` (see `site_names`) with K times its relative
+    potency; the antagonists of the 3beta and sulfate class have a K and preferences of
+    their own. `Steroid.status` is the weakest status among the steroid's own numbers.
+    Raises `BadInput` for an unknown name or site.
     """
-    cards, facts = steroid_cards(name), steroid_facts(name)
+    cards, facts = steroid_cards(name, site=site), steroid_facts(name)
     value = {field: card.value for field, card in cards.items()}
+    where = _texts()["site"]["where"] if site == "common" else cards["K_closed"].source
     return Steroid(
         dissociation_closed_M=value["K_closed"] * 1e-6 * value.get("relative_potency", 1.0),
         c_open=value["c_open"],
@@ -53,7 +63,7 @@ def load_steroid(name: str = "allopregnanolone") -> Steroid:
         ligand=facts["ligand"],
         name=name,
         status=weakest(card.status for card in _cards(name).values()),
-        where=_texts()["site"]["where"],
+        where=where,
         action=facts["action"],
     )
 

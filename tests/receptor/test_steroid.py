@@ -18,7 +18,12 @@ from gabatone.kernels.receptor.catalogue import (
 )
 from gabatone.kernels.receptor.reversibility import cycle_ratios
 from gabatone.kernels.receptor.steroid import Steroid
-from gabatone.kernels.receptor.steroid_catalogue import steroid_cards, steroid_facts, weakest
+from gabatone.kernels.receptor.steroid_catalogue import (
+    site_names,
+    steroid_cards,
+    steroid_facts,
+    weakest,
+)
 from helpers.law import generator
 
 SYNAPTIC, EXTRASYNAPTIC = "default_synaptic_abg_mwc", "default_extrasynaptic_abd_mwc"
@@ -250,6 +255,17 @@ def test_every_number_of_a_steroid_has_a_card():
     assert load_steroid("androstanediol_3alpha").dissociation_closed_M == pytest.approx(
         potency * 0.24e-6, rel=1e-12
     )
+
+
+@pytest.mark.parametrize("site", site_names())
+def test_a_site_fitted_with_a_scheme_takes_the_place_of_the_common_one(site):
+    cards, steroid = steroid_cards("ganaxolone", site=site), load_steroid("ganaxolone", site=site)
+    expected = cards["K_closed"].value * 1e-6 * cards["relative_potency"].value
+    assert steroid.dissociation_closed_M == pytest.approx(expected, rel=1e-12)
+    assert steroid.c_desensitized == cards["c_desensitized"].value
+    assert cards["relative_potency"] == steroid_cards("ganaxolone")["relative_potency"]
+    with pytest.raises(BadInput, match="steroid site"):
+        load_steroid(site="comon")
 
 
 GOOD = {
