@@ -2,7 +2,7 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -12,9 +12,12 @@ import numpy as np
 from gabatone.kernels.bounds import require
 from gabatone.kernels.drive.segments import compile_drive
 from gabatone.kernels.engine.certificate import AUDIT_ALL, AUDIT_SHARE, certify
+from gabatone.kernels.engine.draw import Shape
+from gabatone.kernels.engine.listing import gather_paths, list_paths, occupancy_of
 from gabatone.kernels.engine.memory import require_memory
-from gabatone.kernels.engine.paths import Shape, run_paths, run_paths_on_cpu
+from gabatone.kernels.engine.paths import run_paths, run_paths_on_cpu
 from gabatone.kernels.engine.protocol import Engine, Request
+from gabatone.kernels.engine.records import Dwells, DwellSum, Events, Readout
 from gabatone.kernels.engine.streams import key_words
 from gabatone.kernels.engine.tables import (
     LONGEST_WINDOW_S,
@@ -92,26 +95,99 @@ class Channels(Engine):
                 f"more than {_MOST_CHANNELS} individual channels",
                 "use engine=Counts() for more",
             )
-        job, save_rel, shape = occupancy_job(request)
-        n_edges = len(scheme.source)
+        plan = plan_job(request)
+        record = request.record
+        if isinstance(record, Events | Dwells):
+            return self._list(key, request, plan)
         require_memory(
             "save_s",
             len(request.save_s),
-            4.0 * n_edges * _workers(self) + 8.0 * (n_edges + 3 * scheme.n_states),
+            4.0 * plan.shape.n_columns * _workers(self) + 8.0 * (3 * scheme.n_states),
         )
-        events, starts, certificate = count_events(
-            key, job, save_rel, n, shape, self, scheme=scheme if self.certify else None
-        )
+        if isinstance(record, Readout):
+            return self._read_out(key, request, plan)
+        events, starts, certificate = self._count(key, request, plan)
+        n_edges = len(scheme.source)
         change = np.zeros((n_edges, scheme.n_states), np.int64)
         change[np.arange(n_edges), list(scheme.source)] -= 1
         change[np.arange(n_edges), list(scheme.target)] += 1
         occupancy = starts[0] + np.cumsum(_net(events[0, :-1] @ change), axis=0)
-        return Trace(
-            request.save_s, occupancy, scheme, n, "Channels", counts=True, certificate=certificate
+        return self._trace(request, occupancy, certificate)
+
+    def _count(self, key, request: Request, plan: "Plan"):
+        scheme = request.scheme if self.certify else None
+        return count_events(
+            key, plan.job, plan.save_rel, request.n, plan.shape, self, scheme=scheme
         )
 
+    def _trace(self, request: Request, occupancy, certificate, recorded=None) -> Trace:
+        return Trace(
+            request.save_s,
+            occupancy,
+            request.scheme,
+            request.n,
+            "Channels",
+            counts=True,
+            certificate=certificate,
+            recorded=recorded,
+        )
 
-def occupancy_job(request: Request) -> tuple[Job, object, Shape]:
+    def _read_out(self, key, request: Request, plan: "Plan") -> Trace:
+        """Sum of a function of the state; the certificate needs every edge and runs apart."""
+        values = request.record.values
+        sizes, column, sign = request.record.columns(request.scheme)
+        apart = plan.job._replace(edge_column=column, edge_weight=sign)
+        shape = plan.shape._replace(plain=False, n_columns=len(sizes))
+        events, starts, _ = count_events(key, apart, plan.save_rel, request.n, shape, self)
+        change = np.cumsum(_net(events[0, :-1]), axis=0)
+        recorded = starts[0] @ values + change @ sizes
+        return self._trace(request, None, self._certificate(key, request), recorded)
+
+    def _list(self, key, request: Request, plan: "Plan") -> Trace:
+        """Paths one by one: all transitions, or a histogram of their dwell times."""
+        scheme, record = request.scheme, request.record
+        job = jax.tree.map(jnp.asarray, plan.job)
+        blocks = list_paths(
+            key_words(key),
+            job,
+            plan.shape,
+            scheme,
+            request.n,
+            request.t1_s,
+            plan.clock_s,
+            self.max_events,
+        )
+        if isinstance(record, Events):
+            recorded = gather_paths(blocks, request.n, record.most)
+            occupancy = occupancy_of(recorded, request.save_s, scheme.n_states)
+        else:
+            total, occupancy = DwellSum(record, scheme), 0
+            for block in blocks:
+                total.add(block)
+                occupancy = occupancy + occupancy_of(block, request.save_s, scheme.n_states)
+            recorded = total.table()
+        return self._trace(request, occupancy, self._certificate(key, request), recorded)
+
+    def _certificate(self, key, request: Request):
+        """Certificate of the first channels, from the same streams."""
+        if not self.certify:
+            return None
+        few = request._replace(
+            n=min(request.n, AUDIT_ALL), save_s=request.save_s[-1:], uniform_step_s=None
+        )
+        return self._count(key, few, plan_job(few))[2]
+
+
+class Plan(NamedTuple):
+    """The tables of a request, and the time at which lanes count 0 in each window [window or 1]."""
+
+    job: Job
+    save_rel: object
+    shape: Shape
+    clock_s: np.ndarray
+
+
+def plan_job(request: Request) -> Plan:
     """Tables of a request whose output is the number of events of each edge before each save time."""
     scheme = request.scheme
     segments = worthwhile_windows(
@@ -153,7 +229,7 @@ def occupancy_job(request: Request) -> tuple[Job, object, Shape]:
         one_start=bool((p0 > 0).sum() == 1),
         framed=framed,
     )
-    return job, save_rel, shape
+    return Plan(job, save_rel, shape, np.zeros(1) if framed else segments.edge_s[:-1])
 
 
 def _net(change: np.ndarray) -> np.ndarray:

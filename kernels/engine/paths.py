@@ -3,8 +3,7 @@
 Each lane carries one channel at a time from event to event (Gillespie's direct method)
 and takes the next channel when its time is up. Windows are stretches of time over which
 the rates have one constant bound; a pending event that would fall beyond its window is
-drawn again in the next one, which memorylessness allows. Where concentrations change
-inside a window, ligand steps are thinned against the bound (Lewis & Shedler 1979).
+drawn again in the next one, which memorylessness allows.
 """
 
 from functools import partial
@@ -14,53 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gabatone.kernels.engine.streams import exponential, threefry, uniform
+from gabatone.kernels.engine.draw import Lanes, Move, Shape, advance, at_group, look
+from gabatone.kernels.engine.streams import threefry
 from gabatone.kernels.engine.tables import Job
 
-_THINNING = 0x7C1A55E5  # tells the stream of thinning from that of events
 _TURNS = 8  # draws between two looks at whether anyone is still busy
-_FEW = 8  # so many entries are chosen faster by comparison than by look-up
-
-
-class Shape(NamedTuple):
-    """The static side of a call: sizes of the output, and what the channels and drives need."""
-
-    n_bins: int
-    n_rows: int
-    n_columns: int
-    per_group: int  # channel c belongs to group c // per_group
-    smooth: bool  # concentrations change inside windows ...
-    sloped: bool = False  # ... some of them along ramps
-    rare: bool = False  # exits so rare that thresholds need their second word
-    plain: bool = False  # every edge has its own column and counts 1
-    one_start: bool = False  # every channel starts in the same state
-    audit: bool = False  # time and concentration seen in each state are added up
-    framed: bool = False  # few windows in one stretch of time: see `advance`
-
-
-class Lanes(NamedTuple):
-    """What each lane carries [lane]."""
-
-    channel: jax.Array
-    event: jax.Array
-    state: jax.Array
-    group: jax.Array
-    window: jax.Array
-    t: jax.Array
-    wait_bits: jax.Array  # the random words of this channel's next event: carried, since XLA would
-    pick_bits: jax.Array  # otherwise write them out once for each of their uses
-
-
-class Move(NamedTuple):
-    """One draw of every lane [lane]: an event, or the end of its window."""
-
-    t: jax.Array  # time of the event or the window's end
-    window: jax.Array
-    jump: jax.Array
-    crossed: jax.Array
-    over: jax.Array  # crossed the end of the last window
-    edge: jax.Array
-    target: jax.Array
 
 
 class Tally(NamedTuple):
@@ -163,55 +120,6 @@ def list_events(words, job: Job, lane: Lanes, busy, *, turns: int, shape: Shape)
     return jax.lax.scan(turn, (lane, busy), None, length=turns)
 
 
-def advance(words, job: Job, lane: Lanes, shape: Shape) -> Move:
-    """One draw for every lane: the next event, or the end of its window.
-
-    Times count from the start of the lane's window. In the framed form they count from 0, the
-    window follows from the time, and a state whose rates are the same in all windows does not
-    stop at the ends of windows.
-    """
-    rates, windows = job.rates, job.windows
-    wait_bits, pick_bits = lane.wait_bits, lane.pick_bits
-    n_states = job.start_state.shape[1]
-    if shape.framed:
-        window, limit = _frame(job, lane)
-        cell = window * n_states + lane.state
-    else:
-        window, limit = lane.window, _look(windows.end_s, lane.window)
-        cell = _look(windows.row, window) * n_states + lane.state
-    t = lane.t + exponential(wait_bits) * _look(rates.mean_s, cell)
-    crossed = t >= limit
-    if shape.framed:
-        over = crossed & (limit >= windows.end_s[-1])
-    else:
-        over = crossed & (window + 1 >= _at(job.group_stop, lane.group))
-    bars = [_look(bar, cell) for bar in rates.thresholds]
-    if shape.rare:
-        # the last bits of the waiting time do not reach its float32 value: they refine the choice
-        spare = wait_bits & np.uint32(0xFF)
-        finer = [_look(bar, cell) for bar in rates.fraction]
-        above = [
-            (pick_bits > bar) | ((pick_bits == bar) & (spare >= fine))
-            for bar, fine in zip(bars, finer, strict=True)
-        ]
-    else:
-        above = [pick_bits >= bar for bar in bars]
-    pick = sum(passed.astype(jnp.int32) for passed in above)
-    way_out = _look(rates.way_out, cell * (len(bars) + 1) + pick)
-    edge = (way_out & np.uint32(0x3FFF)).astype(jnp.int32)
-    target = ((way_out >> np.uint32(14)) & np.uint32(0x3FFF)).astype(jnp.int32)
-    jump = ~crossed
-    if shape.smooth:
-        if shape.rare:
-            again = words ^ np.uint32(_THINNING)
-            place, width = uniform(threefry(again, lane.channel, lane.event)[0]), np.float32(1)
-        else:
-            place, width = _between(bars, pick_bits, pick)
-        ligand = (way_out >> np.uint32(28)).astype(jnp.int32) - 1
-        jump = jump & _accepted(job, window, t, ligand, place, width, shape)
-    return Move(jnp.minimum(t, limit), window, jump, crossed, over, edge, target)
-
-
 def next_lanes(
     words, job: Job, begin, lane: Lanes, move: Move, first_channel, end, lanes: int, shape: Shape
 ) -> Lanes:
@@ -227,14 +135,14 @@ def next_lanes(
     if not shape.one_start:
         # lanes that leave the range look up the last channel's state and stay idle
         place = jnp.minimum((following - first_channel).astype(jnp.int32), begin.shape[0] - 1)
-        fresh = _look(begin, place)
+        fresh = look(begin, place)
     event = jnp.where(done, np.uint32(1), moved.event)
     return Lanes(
         following,
         event,
         jnp.where(done, fresh, moved.state),
         group,
-        jnp.where(done, _at(job.group_first, group), moved.window),
+        jnp.where(done, at_group(job.group_first, group), moved.window),
         jnp.where(done, np.float32(0), moved.t),
         *threefry(words, following, event),
     )
@@ -252,64 +160,13 @@ def _moved(lane: Lanes, move: Move, busy, shape: Shape) -> Lanes:
     )
 
 
-def _between(bars, bits, pick):
-    """Place of `bits` between the two thresholds around them, and their distance.
-
-    Given the choice their ratio is uniform in (0, 1), so it can serve for one more.
-    """
-    low, high = jnp.zeros_like(bits), bars[0]
-    for k in range(len(bars)):
-        low = jnp.where(pick > k, bars[k], low)
-        high = jnp.where(pick > k, bars[k + 1] if k + 1 < len(bars) else np.uint32(0), high)
-    # unsigned: the upper end 2**32 stands as 0, and so does a width of 2**32
-    width = (high - low).astype(jnp.float32)
-    width = jnp.where(width == 0, np.float32(2.0**32), width)
-    return (bits - low).astype(jnp.float32) + np.float32(0.5), width
-
-
-def _frame(job: Job, lane: Lanes):
-    """The window of each lane's time, and where its next draw must stop at the latest."""
-    ends = job.windows.end_s
-    last = ends.shape[0] - 1
-    window, limit = jnp.full_like(lane.window, last), jnp.broadcast_to(ends[last], lane.t.shape)
-    for k in reversed(range(last)):
-        before = lane.t < ends[k]
-        window = jnp.where(before, np.int32(k), window)
-        limit = jnp.where(before, ends[k], limit)
-    return window, jnp.where(_look(job.loose, lane.state), ends[last], limit)
-
-
-def _accepted(job: Job, window, t, ligand, place, width, shape: Shape):
-    """Thinning: a ligand step is kept with the chance of its concentration over the window's bound."""
-    value, bound = jnp.zeros_like(t), jnp.ones_like(t)
-    for k in range(job.windows.level.shape[1]):
-        value = jnp.where(ligand == k, _concentration(job, window, t, k, shape), value)
-        bound = jnp.where(ligand == k, _look(job.windows.bound[:, k], window), bound)
-    return (ligand < 0) | (place * bound < value * width)
-
-
-def _concentration(job: Job, window, t, k: int, shape: Shape):
-    """Concentration of ligand `k` at `t` (as lanes count it), mol/L."""
-    windows = job.windows
-    value = _look(windows.level[:, k], window)
-    if shape.sloped:
-        value = value + _look(windows.slope[:, k], window) * (t - _look(windows.begin_s, window))
-    for d in range(job.minus_per_tau.shape[0]):
-        age = t - _look(windows.onset_s[:, d], window)
-        piece = _look(windows.amplitude[:, d], window) * jnp.exp(age * job.minus_per_tau[d])
-        if shape.framed:
-            piece = jnp.where(age >= 0, piece, np.float32(0))
-        value = value + jnp.where(job.decay_ligand[d] == k, piece, np.float32(0))
-    return value
-
-
 def _add_event(job: Job, save_rel, lane: Lanes, move: Move, busy, events, shape: Shape):
     """Count the event of each lane at the first save time not before it."""
     slot = _event_bin(job, save_rel, move.window, move.t, shape)
     edge = move.edge
-    column = edge if shape.plain else _look(job.edge_column, edge)
-    row = _at(job.group_row, lane.group) * (shape.n_bins + 1) if shape.n_rows > 1 else 0
-    weight = np.int32(1) if shape.plain else _look(job.edge_weight, edge)
+    column = edge if shape.plain else look(job.edge_column, edge)
+    row = at_group(job.group_row, lane.group) * (shape.n_bins + 1) if shape.n_rows > 1 else 0
+    weight = np.int32(1) if shape.plain else look(job.edge_weight, edge)
     added = jnp.where(move.jump & busy, weight, np.int32(0))
     place = (row + slot) * shape.n_columns + column
     return events.at[place].add(added, mode="promise_in_bounds")
@@ -323,13 +180,13 @@ def _add_seen(job: Job, lane: Lanes, move: Move, busy, seen, shape: Shape):
     place = lane.state * lanes + jnp.arange(lanes, dtype=jnp.int32)
     spent = [t1 - t0]
     for k in range(n_ligands):
-        total = _look(windows.level[:, k], window) * (t1 - t0)
+        total = look(windows.level[:, k], window) * (t1 - t0)
         if shape.sloped:
-            middle = (t0 + t1) * np.float32(0.5) - _look(windows.begin_s, window)
-            total = total + _look(windows.slope[:, k], window) * (t1 - t0) * middle
+            middle = (t0 + t1) * np.float32(0.5) - look(windows.begin_s, window)
+            total = total + look(windows.slope[:, k], window) * (t1 - t0) * middle
         for d in range(job.minus_per_tau.shape[0]):
-            fade, age = job.minus_per_tau[d], t0 - _look(windows.onset_s[:, d], window)
-            piece = _look(windows.amplitude[:, d], window) * jnp.exp(age * fade)
+            fade, age = job.minus_per_tau[d], t0 - look(windows.onset_s[:, d], window)
+            piece = look(windows.amplitude[:, d], window) * jnp.exp(age * fade)
             piece = piece * jnp.expm1((t1 - t0) * fade) / fade
             piece = jnp.where(age >= 0, piece, np.float32(0))
             total = total + jnp.where(job.decay_ligand[d] == k, piece, np.float32(0))
@@ -346,7 +203,7 @@ def _event_bin(job: Job, save_rel, window, t, shape: Shape):
         # one row of save times serves all windows
         window = jnp.zeros_like(window)
     if save_rel is None:
-        since = t - _look(job.windows.offset_s, window)
+        since = t - look(job.windows.offset_s, window)
         ahead = jnp.ceil(since * job.saves_per_s).astype(jnp.int32)
     else:
         width = save_rel.shape[1]
@@ -355,23 +212,8 @@ def _event_bin(job: Job, save_rel, window, t, shape: Shape):
             middle = (ahead + high) // 2
             below = save_rel[window, middle] < t
             ahead, high = jnp.where(below, middle + 1, ahead), jnp.where(below, high, middle)
-    first = _look(job.windows.first_bin, window)
+    first = look(job.windows.first_bin, window)
     return jnp.minimum(first + jnp.maximum(ahead, 0), shape.n_bins)
-
-
-def _look(table, index):
-    """``table[index]`` for indices that are in range by construction."""
-    if table.shape[0] > _FEW:
-        return table.at[index].get(mode="promise_in_bounds")
-    value = jnp.broadcast_to(table[0], jnp.shape(index))
-    for k in range(1, table.shape[0]):
-        value = jnp.where(index == k, table[k], value)
-    return value
-
-
-def _at(values, group):
-    # a single group needs no look-up for each lane
-    return values[0] if values.shape[0] == 1 else values[group]
 
 
 def _group_of(job: Job, channel, shape: Shape):
@@ -391,7 +233,7 @@ def _begin(words, job: Job, first_channel, end, chunk: int, shape: Shape):
         return state, starts.at[state[0]].set((end - first_channel).astype(jnp.int32))
     everyone = first_channel + jnp.arange(chunk, dtype=jnp.uint32)
     begin = _start_states(words, job, everyone, shape)
-    owner = _at(job.group_row, _group_of(job, everyone, shape)) * n_states + begin
+    owner = at_group(job.group_row, _group_of(job, everyone, shape)) * n_states + begin
     starts = jnp.zeros(shape.n_rows * n_states, jnp.int32)
     return begin, starts.at[owner].add((everyone < end).astype(jnp.int32))
 
@@ -404,7 +246,7 @@ def _first_lanes(words, job: Job, begin, first_channel, lanes: int, shape: Shape
         jnp.ones(lanes, jnp.uint32),
         jnp.broadcast_to(begin[:lanes], (lanes,)).astype(jnp.int32),
         group,
-        jnp.broadcast_to(_at(job.group_first, group), (lanes,)),
+        jnp.broadcast_to(at_group(job.group_first, group), (lanes,)),
         jnp.zeros(lanes, jnp.float32),
         *threefry(words, channel, jnp.ones_like(channel)),
     )

@@ -7,6 +7,7 @@ import equinox as eqx
 import numpy as np
 
 from gabatone.kernels.drive.ligand import Drive
+from gabatone.kernels.engine.records import Occupancy, Record
 from gabatone.kernels.engine.trace import Trace
 from gabatone.kernels.receptor.scheme import KineticScheme
 
@@ -21,6 +22,7 @@ class Request(NamedTuple):
     save_s: np.ndarray
     uniform_step_s: float | None
     p0: object
+    record: Record = Occupancy()
 
 
 class Engine(eqx.Module):

@@ -2,6 +2,7 @@
 
 import numbers
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +11,7 @@ from gabatone.kernels.drive.ligand import Drive
 from gabatone.kernels.engine.channels import Channels
 from gabatone.kernels.engine.counts import Counts
 from gabatone.kernels.engine.protocol import Engine, Request
+from gabatone.kernels.engine.records import Dwells, Events, Occupancy, Readout, Record
 from gabatone.kernels.engine.trace import Trace
 from gabatone.kernels.errors import BadInput
 from gabatone.kernels.receptor.scheme import KineticScheme
@@ -27,6 +29,7 @@ def simulate(
     t1_s: float,
     save_s,
     p0=None,
+    record: Record | None = None,
 ) -> Trace:
     """Simulate `n` independent channels of `scheme` under `drive` from 0 to `t1_s`.
 
@@ -44,11 +47,17 @@ def simulate(
     p0 : array [state], str or None
         Start law, a state's name, or None for the scheme's own rule with steroid sites at
         equilibrium with the steroid level of the drive at t = 0.
+    record : Record or None
+        What to keep: `Occupancy` (the default), `Readout`, `Events` or `Dwells`. The last two
+        need individual paths, so "auto" then takes `Channels`.
 
     Raises
     ------
     BadInput
-        For a ligand the scheme does not know, a bad time, count, start law or engine.
+        For a ligand the scheme does not know, a bad time, count, start law, engine or record,
+        and for a result that cannot fit in memory.
+    Failure
+        By name where no trustworthy result can be given: ``event_limit``, ``broken_certificate``.
     """
     if not isinstance(scheme, KineticScheme):
         raise BadInput(
@@ -73,8 +82,20 @@ def simulate(
         raise BadInput("t1_s", t1_s, "not a length of time", "give seconds above 0")
     times, step = _save_times(save_s, float(t1_s))
     p0 = _start_law(scheme, drive, p0)
-    chosen = _choose(engine, int(n))
-    return chosen.run(key, Request(scheme, drive, int(n), float(t1_s), times, step, p0))
+    record = Occupancy() if record is None else record
+    chosen = _choose(engine, int(n), record)
+    request = Request(scheme, drive, int(n), float(t1_s), times, step, p0, record)
+    trace = chosen.run(key, request)
+    if isinstance(record, Readout) and trace.recorded is None:
+        record.columns(scheme)
+        total = np.asarray(trace.occupancy) @ record.values
+        trace = eqx.tree_at(
+            lambda t: t.recorded,
+            trace,
+            total if trace.counts else total * float(n),
+            is_leaf=lambda x: x is None,
+        )
+    return trace
 
 
 def _save_times(save_s, t1_s: float) -> tuple[np.ndarray, float | None]:
@@ -142,11 +163,29 @@ def _start_law(scheme: KineticScheme, drive: Drive, p0):
     return law
 
 
-def _choose(engine, n: int) -> Engine:
+def _choose(engine, n: int, record: Record) -> Engine:
+    if not isinstance(record, Record):
+        raise BadInput(
+            "record",
+            record,
+            "not a record",
+            "use Occupancy(), Readout(...), Events() or Dwells(...)",
+        )
+    paths = isinstance(record, Events | Dwells)
     if isinstance(engine, Engine):
+        if paths and not isinstance(engine, Channels):
+            raise BadInput(
+                "record",
+                type(record).__name__,
+                f"{type(engine).__name__} does not follow single channels",
+                'use engine=Channels() or "auto"',
+            )
         return engine
-    if engine == "auto":
-        return Counts() if n > COUNTS_PAY_ABOVE else Channels()
+    if isinstance(engine, str) and engine == "auto":
+        return Counts() if n > COUNTS_PAY_ABOVE and not paths else Channels()
     raise BadInput(
-        "engine", engine, "not an engine", 'use "auto", Channels(), Counts() or Master()'
+        "engine",
+        engine,
+        "not an engine",
+        'use "auto", Channels(), Counts(), Grid(dt_s), Master() or Langevin(dt_s)',
     )

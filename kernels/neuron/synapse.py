@@ -10,8 +10,8 @@ import numpy as np
 from gabatone.kernels.drive.ligand import Decay, Tonic
 from gabatone.kernels.drive.segments import Segments, compile_drive
 from gabatone.kernels.engine.channels import Channels, count_events
+from gabatone.kernels.engine.draw import Shape
 from gabatone.kernels.engine.master import propagators
-from gabatone.kernels.engine.paths import Shape
 from gabatone.kernels.engine.tables import (
     Job,
     Windows,
