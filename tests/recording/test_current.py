@@ -42,7 +42,7 @@ def flux_pA(solutions, holding_mV, permeability=1.0):
     return total
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(levels, levels, levels, levels, st.floats(0.0, 1.0), st.floats(0.0, 40.0))
 def test_the_current_is_the_flux_equation_with_the_slope_at_reversal_set_to_one(
     ci, co, bi, bo, p, celsius
@@ -60,14 +60,14 @@ def test_the_current_is_the_flux_equation_with_the_slope_at_reversal_set_to_one(
     np.testing.assert_allclose(np.exp(u), inside / outside, rtol=1e-12)
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(levels, st.floats(-150.0, 150.0), st.floats(0.0, 40.0))
 def test_equal_solutions_are_ohmic(level, holding, celsius):
     same = ConstantField(Solutions(level, level, celsius))
     assert float(same.force_mV(holding)) == pytest.approx(holding, abs=1e-10)
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(levels, levels, st.floats(0.0, 40.0))
 def test_chloride_alone_reverses_at_nernst(inside, outside, celsius):
     found = Solutions(inside, outside, celsius).reversal_mV
@@ -76,7 +76,7 @@ def test_chloride_alone_reverses_at_nernst(inside, outside, celsius):
     assert float(found) == pytest.approx(nernst * np.log(inside / outside), abs=1e-9)
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(levels, levels, st.floats(0.1, 1.0))
 def test_the_slope_at_the_reversal_is_the_conductance(inside, outside, p):
     field = ConstantField(Solutions(inside, outside, 25.0, 15.0, 25.0, p))
