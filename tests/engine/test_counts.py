@@ -1,5 +1,7 @@
 """Multinomial counts: each draw has its law at any size, in either precision of the program."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -195,3 +197,13 @@ def test_more_channels_than_the_counts_can_hold_are_refused():
     assert (found.sum(axis=1) == 2**53).all() and (found[1] > 0).all()
     with pytest.raises(BadInput, match="Counts.block"):
         Counts(block=0)
+
+
+@pytest.mark.parametrize("platform", ["tpu", "cuda"])
+def test_the_form_for_accelerators_lowers_without_float64(platform):
+    with jax.enable_x64(False):
+        start, which, deals = random_walk(np.int32)
+        args = (WORDS, np.uint32(1), np.full(2, STEPS, np.int32), start, which, deals)
+        text = walk_all_lanes.trace(*args).lower(lowering_platforms=(platform,)).as_text()
+    kinds = set(re.findall(r"tensor<(?:[0-9]+x)*([a-z]+[0-9]+)>", text))
+    assert "stablehlo.while" in text and kinds == {"f32", "i1", "i32", "ui32"}
