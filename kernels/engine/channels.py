@@ -15,6 +15,7 @@ from gabatone.kernels.engine.certificate import AUDIT_ALL, AUDIT_SHARE, certify
 from gabatone.kernels.engine.draw import Shape
 from gabatone.kernels.engine.listing import gather_paths, list_paths, occupancy_of
 from gabatone.kernels.engine.memory import require_memory
+from gabatone.kernels.engine.pallas import fits, run_fused
 from gabatone.kernels.engine.paths import run_paths, run_paths_on_cpu
 from gabatone.kernels.engine.protocol import Engine, Request
 from gabatone.kernels.engine.records import Dwells, DwellSum, Events, Readout
@@ -60,6 +61,9 @@ class Channels(Engine):
         device, or on each usable core where the device is a CPU.
     certify : bool
         Carry the certificate of `certificate.certify` on a share of the channels.
+    kernel : str
+        ``"loop"``, ``"fused"`` (one kernel on the device; on a CPU interpreted and slow), or
+        ``"auto"``: fused on a GPU where the job allows it, else the loop.
     throw : bool
         Raise `Failure` where the certificate is broken; False leaves that to the caller.
     max_events : int
@@ -72,6 +76,7 @@ class Channels(Engine):
     chunk: int = eqx.field(static=True, default=1 << 22)
     workers: int | None = eqx.field(static=True, default=None)
     certify: bool = eqx.field(static=True, default=True)
+    kernel: str = eqx.field(static=True, default="auto")
     throw: bool = eqx.field(static=True, default=True)
     max_events: int = eqx.field(static=True, default=_MOST_EVENTS)
     progress: object = eqx.field(static=True, default=None)
@@ -84,6 +89,10 @@ class Channels(Engine):
         require("Channels.max_events", self.max_events, least=1, most=_MOST_EVENTS)
         if self.workers is not None:
             require("Channels.workers", self.workers, least=1)
+        if self.kernel not in ("auto", "loop", "fused"):
+            raise BadInput(
+                "Channels.kernel", self.kernel, "unknown", 'use "auto", "loop" or "fused"'
+            )
 
     def run(self, key, request: Request) -> Trace:
         """Simulate ``request.n`` channels and return their summed occupancy on the save grid."""
@@ -300,20 +309,26 @@ def _run_piece(placed, first: int, count: int, audit: bool, shape: Shape, engine
     """One call of the compiled loop: events, starts, and what was seen of each state."""
     words, job, save_rel = placed
     chunk = max(64, 1 << int(np.ceil(np.log2(count))))
-    lanes = int(min(engine.lanes, max(64, chunk // 64)))
+    numbers = (jnp.uint32(first), jnp.uint32(count), jnp.uint32(engine.max_events))
+    shape = shape._replace(audit=audit)
     platform = next(iter(job.group_row.devices())).platform
-    run = run_paths_on_cpu if platform == "cpu" else run_paths
-    table, begun, seen, stuck = run(
-        words,
-        job,
-        save_rel,
-        jnp.uint32(first),
-        jnp.uint32(count),
-        jnp.uint32(engine.max_events),
-        lanes=lanes,
-        chunk=0 if shape.one_start else chunk,
-        shape=shape._replace(audit=audit),
-    )
+    wanted = engine.kernel == "fused" or (engine.kernel == "auto" and platform == "gpu")
+    if wanted and fits(shape, job, save_rel):
+        table, begun, stuck = run_fused(
+            words, job, *numbers, chunk=chunk, shape=shape, interpret=platform == "cpu"
+        )
+        seen = np.zeros((1, 1, 1))
+    else:
+        run = run_paths_on_cpu if platform == "cpu" else run_paths
+        table, begun, seen, stuck = run(
+            words,
+            job,
+            save_rel,
+            *numbers,
+            lanes=int(min(engine.lanes, max(64, chunk // 64))),
+            chunk=0 if shape.one_start else chunk,
+            shape=shape,
+        )
     stuck = np.unique(np.asarray(stuck))
     stuck = stuck[stuck < first + count]
     if len(stuck):

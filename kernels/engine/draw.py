@@ -78,7 +78,7 @@ def advance(words, job: Job, lane: Lanes, shape: Shape) -> Move:
     t = lane.t + exponential(wait_bits) * look(rates.mean_s, cell)
     crossed = t >= limit
     if shape.framed:
-        over = crossed & (limit >= windows.end_s[-1])
+        over = crossed & (limit >= windows.end_s[windows.end_s.shape[0] - 1])
     else:
         over = crossed & (window + 1 >= at_group(job.group_stop, lane.group))
     bars = [look(bar, cell) for bar in rates.thresholds]
@@ -99,7 +99,7 @@ def advance(words, job: Job, lane: Lanes, shape: Shape) -> Move:
     jump = ~crossed
     if shape.smooth:
         if shape.rare:
-            again = words ^ np.uint32(_THINNING)
+            again = [word ^ np.uint32(_THINNING) for word in (words[0], words[1])]
             place, width = uniform(threefry(again, lane.channel, lane.event)[0]), np.float32(1)
         else:
             place, width = _between(bars, pick_bits, pick)
@@ -160,9 +160,14 @@ def _concentration(job: Job, window, t, k: int, shape: Shape):
 
 
 def look(table, index):
-    """``table[index]`` for indices that are in range by construction."""
+    """``table[index]`` for indices that are in range by construction.
+
+    In a fused kernel a table is a column in device memory, which loads what it is asked for.
+    """
     if table.shape[0] > _FEW:
-        return table.at[index].get(mode="promise_in_bounds")
+        if isinstance(table, jax.Array):
+            return table.at[index].get(mode="promise_in_bounds")
+        return table[index]
     value = jnp.broadcast_to(table[0], jnp.shape(index))
     for k in range(1, table.shape[0]):
         value = jnp.where(index == k, table[k], value)

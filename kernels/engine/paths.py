@@ -48,8 +48,9 @@ def _run_paths(
     `save_rel` is None for a uniform grid of save times. No result depends on `lanes` or `chunk`.
     """
     end = first_channel + n_channels
-    begin, starts = _begin(words, job, first_channel, end, chunk, shape)
-    lane = _first_lanes(words, job, begin, first_channel, lanes, shape)
+    begin, starts = begin_states(words, job, first_channel, end, chunk, shape)
+    channel = first_channel + jnp.arange(lanes, dtype=jnp.uint32)
+    lane = first_lanes(words, job, begin, first_channel, channel, shape)
     n_states, n_ligands = job.start_state.shape[1], job.windows.level.shape[1]
     tally = Tally(
         jnp.zeros(shape.n_rows * (shape.n_bins + 1) * shape.n_columns, jnp.int32),
@@ -95,9 +96,10 @@ run_paths_on_cpu = jax.jit(
 @partial(jax.jit, static_argnames=("chunk", "shape"))
 def begin_listing(words, job: Job, first_channel, n_channels, *, chunk: int, shape: Shape):
     """``(lanes, start state [channel])`` with one lane for each channel, for `list_events`."""
-    begin, _ = _begin(words, job, first_channel, first_channel + n_channels, chunk, shape)
-    begin = jnp.broadcast_to(begin, (chunk,))
-    return _first_lanes(words, job, begin, first_channel, chunk, shape), begin
+    begin, _ = begin_states(words, job, first_channel, first_channel + n_channels, chunk, shape)
+    channel = first_channel + jnp.arange(chunk, dtype=jnp.uint32)
+    lane = first_lanes(words, job, begin, first_channel, channel, shape)
+    return lane, jnp.broadcast_to(begin, (chunk,))
 
 
 @partial(jax.jit, static_argnames=("turns", "shape"))
@@ -131,11 +133,7 @@ def next_lanes(
     group = lane.group
     if job.group_first.shape[0] > 1:
         group = jnp.where(done, _group_of(job, following, shape), group)
-    fresh = begin[0]
-    if not shape.one_start:
-        # lanes that leave the range look up the last channel's state and stay idle
-        place = jnp.minimum((following - first_channel).astype(jnp.int32), begin.shape[0] - 1)
-        fresh = look(begin, place)
+    fresh = _start_of(begin, first_channel, following, shape)
     event = jnp.where(done, np.uint32(1), moved.event)
     return Lanes(
         following,
@@ -162,14 +160,18 @@ def _moved(lane: Lanes, move: Move, busy, shape: Shape) -> Lanes:
 
 def _add_event(job: Job, save_rel, lane: Lanes, move: Move, busy, events, shape: Shape):
     """Count the event of each lane at the first save time not before it."""
-    slot = _event_bin(job, save_rel, move.window, move.t, shape)
-    edge = move.edge
-    column = edge if shape.plain else look(job.edge_column, edge)
-    row = at_group(job.group_row, lane.group) * (shape.n_bins + 1) if shape.n_rows > 1 else 0
-    weight = np.int32(1) if shape.plain else look(job.edge_weight, edge)
-    added = jnp.where(move.jump & busy, weight, np.int32(0))
-    place = (row + slot) * shape.n_columns + column
+    place, added = event_place(job, save_rel, lane, move, busy, shape)
     return events.at[place].add(added, mode="promise_in_bounds")
+
+
+def event_place(job: Job, save_rel, lane: Lanes, move: Move, busy, shape: Shape):
+    """Where in the flat table the draw of each lane counts, and what it adds there."""
+    slot = _event_bin(job, save_rel, move.window, move.t, shape)
+    column = move.edge if shape.plain else look(job.edge_column, move.edge)
+    row = at_group(job.group_row, lane.group) * (shape.n_bins + 1) if shape.n_rows > 1 else 0
+    weight = np.int32(1) if shape.plain else look(job.edge_weight, move.edge)
+    added = jnp.where(move.jump & busy, weight, np.int32(0))
+    return (row + slot) * shape.n_columns + column, added
 
 
 def _add_seen(job: Job, lane: Lanes, move: Move, busy, seen, shape: Shape):
@@ -224,7 +226,7 @@ def _group_of(job: Job, channel, shape: Shape):
     )
 
 
-def _begin(words, job: Job, first_channel, end, chunk: int, shape: Shape):
+def begin_states(words, job: Job, first_channel, end, chunk: int, shape: Shape):
     """Start states, [channel] or [1] where all are the same, and their number in each output row."""
     n_states = job.start_state.shape[1]
     if shape.one_start:
@@ -238,18 +240,25 @@ def _begin(words, job: Job, first_channel, end, chunk: int, shape: Shape):
     return begin, starts.at[owner].add((everyone < end).astype(jnp.int32))
 
 
-def _first_lanes(words, job: Job, begin, first_channel, lanes: int, shape: Shape) -> Lanes:
-    channel = first_channel + jnp.arange(lanes, dtype=jnp.uint32)
+def first_lanes(words, job: Job, begin, base, channel, shape: Shape) -> Lanes:
+    """Lanes at the start of `channel` [lane]; `base` is the channel that ``begin[0]`` belongs to."""
     group = _group_of(job, channel, shape)
     return Lanes(
         channel,
-        jnp.ones(lanes, jnp.uint32),
-        jnp.broadcast_to(begin[:lanes], (lanes,)).astype(jnp.int32),
+        jnp.ones_like(channel),
+        _start_of(begin, base, channel, shape),
         group,
-        jnp.broadcast_to(at_group(job.group_first, group), (lanes,)),
-        jnp.zeros(lanes, jnp.float32),
+        jnp.broadcast_to(at_group(job.group_first, group), channel.shape),
+        jnp.zeros(channel.shape, jnp.float32),
         *threefry(words, channel, jnp.ones_like(channel)),
     )
+
+
+def _start_of(begin, base, channel, shape: Shape):
+    if shape.one_start:
+        return jnp.broadcast_to(begin[0], channel.shape)
+    # lanes beyond the range look up the last channel's state and stay idle
+    return look(begin, jnp.minimum((channel - base).astype(jnp.int32), begin.shape[0] - 1))
 
 
 def _start_states(words, job: Job, channel, shape: Shape):
