@@ -1,273 +1,144 @@
-"""Job J1: a 1 ms pulse of GABA on many channels; exact engines against NumPy and numba.
+"""Job J1: a 1 ms pulse of GABA on many channels; our exact engines against other tools.
 
 Scheme jones_westbrook_1995 from C0, 1 mM GABA from 0 to 1 ms and none after, 200 ms, output the
 summed open count at each 0.1 ms. A channel-step is one channel over 0.1 ms, whatever a method does
-inside. All methods run on one pinned core, one after the other in every round; compilation is timed
-apart. Rates and ratios use processor seconds of the process, which other users of the core do not
-stretch; wall seconds stand beside them. Before any timing, and again over all timed runs, each
+inside. Every method runs in a process of its own, bound to the same core, one after the other in
+every round, the order turning. Rates and ratios use processor seconds (of the process and of the
+programs it starts), which other users of the core do not stretch; wall seconds stand beside them.
+What is compiled or built is timed apart. Before any timing, and again over all timed runs, each
 method must agree with `Master` within its statistical error.
 
-    python benchmarks/channels.py --json FILE
+    python -m benchmarks.channels --rounds 7 --json FILE
 """
 
 import argparse
 import json
-import math
 import os
 import sys
-import time
 from pathlib import Path
 
-from machine import command, describe, pin
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-SCHEME, START = "jones_westbrook_1995", "C0"
-PEAK_M, PULSE_S, STOP_S, STEP_S = 1e-3, 1e-3, 0.2, 1e-4
-STEPS = round(STOP_S / STEP_S)
-WANTED_ERROR = 1e-4  # standard error of the open probability where it is largest
-FALSE_ALARM = 1e-6  # chance that the comparison with Master stops a correct run
-COUNTS_CHANNELS = 25_000_000  # Counts deals any number in the same time: enough for that error
-PLAIN, BEST = "numpy_every_channel", "numpy_movers_only"
+from benchmarks.machine import SINGLE_THREAD, describe, pin
+from benchmarks.peers import PLACES
 
-
-def job_scheme():
-    from gabatone import Pulse, load_scheme
-
-    return load_scheme(SCHEME), Pulse(PEAK_M, 0.0, PULSE_S)
+OURS = "ours:"
+SIZES = (100_000, 1_000_000, 10_000_000, 100_000_000)
 
 
-def generators(scheme) -> list:
-    return [scheme.generator({"GABA": conc}) for conc in (PEAK_M, 0.0)]
+def tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
-def our_engine(engine, scheme, drive):
-    """A function (seed, n) -> summed open count [time] through the public `simulate`."""
-    import jax
-    import numpy as np
+def assemble(places, job, means: dict, cores: list[int], scale: float):
+    """Start and check every method; returns those that work, and why others do not."""
+    from benchmarks.crew import LeftOut, load, start, warm
+    from benchmarks.job import Disagreement
 
-    from gabatone import simulate
+    environment = {**SINGLE_THREAD, "JAX_ENABLE_X64": "1"}  # as the command line does
+    methods, left_out, method = [], {}, None
+    for place in places:
+        name = load(place).name
+        try:
+            method = start(place, job, environment, cores, scale)
+            warm(method, means[method.peer.drive], 2 * len(places))
+            methods.append(method)
+            tell(f"{name}: ready")
+        except (LeftOut, Disagreement) as error:
+            left_out[name] = str(error)
+            tell(f"{name}: left out, {error}")
+    return methods, left_out
 
-    def run(seed: int, n: int):
-        key = jax.random.key(seed)
-        trace = simulate(
-            key, scheme, drive, engine=engine, n=n, t1_s=STOP_S, save_s=STEP_S, p0=START
+
+def by_size(job, cores: list[int], sizes) -> list[dict]:
+    """Cost per channel and peak memory of `Channels` at several sizes, a fresh process for each."""
+    from benchmarks.crew import start
+
+    rows = []
+    for n in sizes:
+        method = start(OURS + "Ours", job, {**SINGLE_THREAD, "JAX_ENABLE_X64": "1"}, cores)
+        method.run(1, n=1000)
+        before = method.peak_MiB
+        method.run(2, n=min(n, method.n))
+        runs = [method.run(3 + k, n)[1] for k in range(max(1, min(5, int(2e6 // n))))]
+        seconds = sorted(runs)[len(runs) // 2]
+        rows.append(
+            {
+                "channels": n,
+                "cpu_s": seconds,
+                "ns_per_channel": seconds / n * 1e9,
+                "peak_MiB": method.peak_MiB,
+                "peak_MiB_at_1000_channels": before,
+            }
         )
-        return np.asarray(trace.open_count)
-
-    return run
-
-
-def methods(sizes: dict, scheme, drive) -> dict:
-    """Name -> (run(seed, n), n); numba only where it is installed."""
-    from grid_numpy import GridJob, every_channel, movers_only
-
-    from gabatone import Channels, Counts
-
-    start = scheme.states.index(START)
-    pair = generators(scheme)
-    grid = GridJob(pair, scheme.is_open, start, STEP_S, round(PULSE_S / STEP_S), STEPS)
-    found = {
-        "Channels": our_engine(Channels(), scheme, drive),
-        "Counts": our_engine(Counts(), scheme, drive),
-        PLAIN: lambda seed, n: every_channel(grid, seed, n),
-        BEST: lambda seed, n: movers_only(grid, seed, n),
-    }
-    try:
-        from events_numba import event_tables, open_counts
-    except ModuleNotFoundError:
-        print("numba is not installed: its peer is left out", file=sys.stderr)
-    else:
-        import numpy as np
-
-        tables, stops = event_tables(pair), np.array([PULSE_S, STOP_S])
-        found["numba_events"] = lambda seed, n: open_counts(
-            seed, n, *tables, scheme.is_open, start, stops, STEP_S, STEPS
-        )
-    return {name: (run, sizes[name]) for name, run in found.items()}
-
-
-def mean_open(scheme, drive):
-    """Exact open probability [time] by `Master`."""
-    import numpy as np
-
-    from gabatone import Master
-
-    return np.asarray(our_engine(Master(), scheme, drive)(0, 1), np.float64)
-
-
-def events_per_channel(scheme) -> float:
-    """Expected number of state changes of one channel: rates times the exact time in each state."""
-    import numpy as np
-    from scipy.linalg import expm
-
-    n = scheme.n_states
-    p = np.eye(n)[scheme.states.index(START)]
-    events = 0.0
-    for q, length in zip(generators(scheme), (PULSE_S, STOP_S - PULSE_S), strict=True):
-        q = np.asarray(q, np.float64)
-        block = np.zeros((2 * n, 2 * n))
-        block[:n, :n], block[:n, n:] = q, np.eye(n)
-        whole = expm(block * length)
-        events -= p @ whole[:n, n:] @ np.diag(q)
-        p = p @ whole[:n, :n]
-    return float(events)
-
-
-def require_agreement(name: str, opened, n: int, mean, checks: int) -> float:
-    """Worst |z| of the open count against the mean over a few spread times; stops if it is too large."""
-    import numpy as np
-    from scipy.stats import norm
-
-    at = np.unique(np.geomspace(2, STEPS, 12).astype(int))
-    deviation = np.asarray(opened, np.float64)[at] / n - mean[at]
-    worst = float(np.max(np.abs(deviation) / np.sqrt(mean[at] * (1 - mean[at]) / n)))
-    bound = float(norm.isf(FALSE_ALARM / checks / len(at) / 2))
-    if not worst <= bound:
-        raise SystemExit(f"{name} disagrees with Master: |z| = {worst:.2f} > {bound:.2f}")
-    return worst
-
-
-def warm(found: dict, mean, runs: int = 3) -> dict:
-    """Compile every method, then hold a few runs of it to `Master`; exit code 1 if one is off."""
-    report = {}
-    for name, (run, n) in found.items():
-        begin = time.process_time()
-        total = run(10_000, n)
-        first_s = time.process_time() - begin
-        total = total + sum(run(10_000 + k, n) for k in range(1, runs))
-        worst = require_agreement(name, total, runs * n, mean, 2 * len(found))
-        report[name] = {"first_call_cpu_s": first_s, "worst_z_before": worst}
-    return report
-
-
-def time_rounds(found: dict, rounds: int, mean) -> dict:
-    """Wall and processor seconds of every method in every round, the order turning."""
-    names = list(found)
-    wall, cpu = {name: [] for name in names}, {name: [] for name in names}
-    totals = dict.fromkeys(names, 0)
-    for k in range(rounds):
-        for name in names[k % len(names) :] + names[: k % len(names)]:
-            run, n = found[name]
-            begin, begin_cpu = time.perf_counter(), time.process_time()
-            opened = run(k, n)
-            cpu[name].append(time.process_time() - begin_cpu)
-            wall[name].append(time.perf_counter() - begin)
-            totals[name] = totals[name] + opened
-    timed = {}
-    for name, (_, n) in found.items():
-        worst = require_agreement(name, totals[name], rounds * n, mean, 2 * len(names))
-        timed[name] = {"wall_s": wall[name], "cpu_s": cpu[name], "worst_z": worst}
-    return timed
-
-
-def summarise(found: dict, timed: dict, warmed: dict, mean, events: float) -> dict:
-    """One entry for each method, and ratios taken within rounds."""
-    import numpy as np
-
-    needed = math.ceil(float((mean * (1 - mean)).max()) / WANTED_ERROR**2)
-    cpu = {name: np.array(times["cpu_s"]) for name, times in timed.items()}
-    rate = {name: n * STEPS / cpu[name] for name, (_, n) in found.items()}
-    rows = {}
-    for name, (_, n) in found.items():
-        median = float(np.median(cpu[name]))
-        to_error = max(1.0, needed / n) if name == "Counts" else needed / n
-        rows[name] = {
-            "channels": n,
-            "cpu_s": median,
-            "cpu_s_quartiles": [float(q) for q in np.quantile(cpu[name], (0.25, 0.75))],
-            "wall_s": float(np.median(timed[name]["wall_s"])),
-            "channel_steps_per_s": float(np.median(rate[name])),
-            "events_per_s": events * n / median,
-            "time_to_standard_error_s": to_error * median,
-            "worst_z": timed[name]["worst_z"],
-            **warmed[name],
-        }
-    ratios = {
-        f"{ours} / {name}": float(np.median(rate[ours] / rate[name]))
-        for ours in ("Channels", "Counts")
-        for name in found
-        if name not in ("Channels", "Counts")
-    }
-    return {"methods": rows, "ratios": ratios, "channels_for_standard_error": needed}
-
-
-def show(result: dict) -> None:
-    job, rows = result["job"], result["methods"]
-    print(
-        f"{job['events_per_channel']:.2f} state changes in each channel; "
-        f"{result['channels_for_standard_error']:,} channels for a standard error of "
-        f"{WANTED_ERROR:g}; {job['rounds']} rounds, medians"
-    )
-    head = ("method", "channels", "channel-steps/s", "events/s", "s to SE 1e-4", "cpu s", "wall s")
-    print(
-        ("{:<20} {:>10} {:>16} {:>10} {:>13} {:>8} {:>8} {:>9} {:>6}").format(
-            *head, "compile s", "|z|"
-        )
-    )
-    for name, row in rows.items():
-        extra = max(0.0, row["first_call_cpu_s"] - row["cpu_s"])
-        print(
-            f"{name:<20} {row['channels']:>10,} {row['channel_steps_per_s']:>16.3g} "
-            f"{row['events_per_s']:>10.3g} {row['time_to_standard_error_s']:>13.3g} "
-            f"{row['cpu_s']:>8.3f} {row['wall_s']:>8.3f} {extra:>9.2f} {row['worst_z']:>6.2f}"
-        )
-    for pair, ratio in result["ratios"].items():
-        print(f"{pair}: {ratio:.3g}")
+        tell(f"{n:,} channels: {seconds / n * 1e9:.1f} ns each, {method.peak_MiB:.0f} MiB at most")
+        method.close()
+    return rows
 
 
 def read_arguments(arguments):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--json", metavar="FILE", help="write the result there")
     parser.add_argument("--rounds", type=int, default=15, help="rounds of the interleaved timing")
+    parser.add_argument("--only", help="methods to run, with commas: " + ", ".join(PLACES))
     parser.add_argument(
-        "--scale", type=float, default=1.0, help="factor on every number of channels"
+        "--scale", type=float, default=1.0, help="factor on all numbers of channels"
+    )
+    parser.add_argument(
+        "--no-sizes", action="store_true", help="leave out the run up to 1e8 channels"
     )
     parser.add_argument("--core", type=int, help="core to pin to (default: the last one allowed)")
     options = parser.parse_args(arguments)
     if options.rounds < 1 or not options.scale > 0:
         parser.error("--rounds and --scale must be above 0")
+    options.places = options.only.split(",") if options.only else list(PLACES)
+    if unknown := [place for place in options.places if place not in PLACES]:
+        parser.error(f"no method {', '.join(unknown)}")
     return options
 
 
-def main(arguments=None) -> int:
-    options = read_arguments(arguments)
-    cores = os.cpu_count()
-    core = pin(options.core)
-    import jax
+def measure(options, cores: list[int]) -> dict:
+    """Everything that is timed, as one dictionary."""
+    from benchmarks.crew import time_rounds
+    from benchmarks.job import drives, events_of_decay, mean_open, pulse_job
+    from benchmarks.report import summary
 
-    jax.config.update("jax_enable_x64", True)  # as the command line does
-    scheme, drive = job_scheme()
-    sizes = {"Channels": 1 << 20, PLAIN: 1 << 14, BEST: 1 << 17, "numba_events": 1 << 19}
-    sizes = {name: max(64, int(n * options.scale)) for name, n in sizes.items()}
-    sizes["Counts"] = COUNTS_CHANNELS
-    found = methods(sizes, scheme, drive)
-    about = describe(core, cores)
-    mean, events = mean_open(scheme, drive), events_per_channel(scheme)
-    warmed = warm(found, mean)
-    timed = time_rounds(found, options.rounds, mean)
-    job = {
-        "name": "J1",
-        "scheme": SCHEME,
-        "start": START,
-        "pulse_M": PEAK_M,
-        "pulse_s": PULSE_S,
-        "stop_s": STOP_S,
-        "step_s": STEP_S,
-        "steps": STEPS,
-        "events_per_channel": events,
-        "rounds": options.rounds,
-    }
-    typed = command(sys.argv[0], sys.argv[1:] if arguments is None else list(arguments))
+    from gabatone import load_scheme
+
+    scheme = load_scheme("jones_westbrook_1995")
+    job = pulse_job(scheme)
+    means = {name: mean_open(scheme, drive) for name, drive in drives().items()}
+    events = {"pulse": sum(job.events_per_window()), "decay": events_of_decay(scheme)}
+    methods, left_out = assemble(options.places, job, means, cores, options.scale)
+    left_out |= time_rounds(methods, options.rounds, means, 2 * len(options.places), tell)
+    for method in methods:
+        method.close()
+    result = summary(methods, left_out, means, events, options.rounds)
+    sized = [] if options.no_sizes else by_size(job, cores, SIZES)
+    return {**result, "sizes": sized}
+
+
+def main(arguments=None) -> int:
+    typed = sys.argv[1:] if arguments is None else list(arguments)
+    options = read_arguments(typed)
+    seen, usable = os.cpu_count(), sorted(os.sched_getaffinity(0))
+    core = pin(options.core)
+    cores = [core, *(other for other in reversed(usable) if other != core)]
+    os.environ["JAX_ENABLE_X64"] = "1"
+    about = describe(core, seen)
     result = {
-        "command": typed,
+        "command": " ".join(["python -m benchmarks.channels", *typed]),
         **about,
-        "job": job,
-        **summarise(found, timed, warmed, mean, events),
-        "seconds": timed,
+        **measure(options, cores),
     }
-    show(result)
+    from benchmarks.report import markdown
+
+    print(markdown(result))
     if options.json:
         Path(options.json).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    return 0
+    ours = [name for name in result["left_out"] if name.startswith(("Channels", "Counts"))]
+    return 1 if ours or not result["methods"] else 0
 
 
 if __name__ == "__main__":

@@ -16,7 +16,10 @@ SINGLE_THREAD = {
     "NUMBA_NUM_THREADS": "1",
     "JAX_PLATFORMS": "cpu",
 }
-PACKAGES = ("gabatone", "jax", "jaxlib", "numpy", "scipy", "numba")
+PACKAGES = (
+    *("gabatone", "jax", "jaxlib", "numpy", "scipy", "numba", "neuron", "brian2", "gillespy2"),
+    *("myokit", "stochastix", "crn_jax"),
+)
 
 
 def pin(core: int | None) -> int | None:

@@ -1,0 +1,25 @@
+"""The methods of the benchmark, as module:class in this folder."""
+
+PLACES = (
+    "ours:Ours",
+    "ours:Smooth",
+    "ours:TwoCores",
+    "ours:Uncertified",
+    "ours:Counted",
+    "compiled:VectorC",
+    "compiled:RegisterC",
+    "compiled:ScalarC",
+    "arrays:Numba",
+    "arrays:MoversOnly",
+    "arrays:EveryChannel",
+    "jax_scan:NaiveScan",
+    "gillespy:GillesPy",
+    "brian:Brian",
+    "neuron_channels:Step",
+    "neuron_channels:Events",
+    "neuron_channels:KSChan",
+    "neuron_channels:Kinetic",
+    "myokit_discrete:Myokit",
+    "jax_ssa:Stochastix",
+    "jax_ssa:CrnJax",
+)
