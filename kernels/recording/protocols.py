@@ -79,7 +79,7 @@ class Jump(Protocol):
         10-90 % time of the exchange, s; 0 for an ideal step.
     """
 
-    conc_M: float
+    conc_M: float | jax.Array
     start_s: float = eqx.field(static=True)
     length_s: float = eqx.field(static=True)
     t1_s: float = eqx.field(static=True)
@@ -112,7 +112,7 @@ class PairedPulse(Protocol):
     Also one run of a recovery protocol: a long first (conditioning) and a short second (test).
     """
 
-    conc_M: float
+    conc_M: float | jax.Array
     first_s: float = eqx.field(static=True)
     gap_s: float = eqx.field(static=True)
     second_s: float = eqx.field(static=True)
@@ -151,7 +151,7 @@ class Miniature(Protocol):
     Every number that comes from it depends on these two: state them with it.
     """
 
-    peak_M: float
+    peak_M: float | jax.Array
     tau_s: float = eqx.field(static=True)
     t1_s: float = eqx.field(static=True)
     save_s: float | tuple[float, ...] = eqx.field(static=True, converter=_save_times)
@@ -204,7 +204,7 @@ class DoseLadder(eqx.Module):
 class Recovery(eqx.Module):
     """Recovery from desensitization: a conditioning step, then a test after each of `gaps_s`."""
 
-    conc_M: float
+    conc_M: float | jax.Array
     conditioning_s: float = eqx.field(static=True)
     gaps_s: tuple[float, ...] = eqx.field(
         static=True, converter=lambda g: tuple(float(x) for x in np.ravel(g))

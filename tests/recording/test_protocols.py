@@ -135,6 +135,16 @@ def test_the_default_miniature_is_read_and_declared():
     assert float(late) == pytest.approx(1.0 / closing, rel=1e-3)
 
 
+def test_the_response_to_an_ideal_jump_is_differentiable_in_its_dose():
+    def opened(conc):
+        return run_protocol(
+            KEY, SCHEME, Jump(conc, 0.0, 2e-3, 4e-3, (1e-3, 4e-3)), engine=Master()
+        ).open_probability[0]
+
+    numeric = (opened(1.001e-3) - opened(0.999e-3)) / 2e-6
+    assert float(jax.grad(opened)(1e-3)) == pytest.approx(float(numeric), rel=1e-5)
+
+
 def test_background_ligands_join_the_application():
     jump = Jump(1e-3, 0.0, 1e-3, 0.01, 1e-3, background=Tonic(2e-6) + Tonic(1e-7, "steroid"))
     assert jump.drive.value([5e-4])[0] == pytest.approx(1.002e-3)
