@@ -175,7 +175,9 @@ def _dataset(found: Simulated):
     data = found.trace.to_xarray()
     if found.current_pA is not None:
         data["current"] = (("time",), found.current_pA, {"units": "pA"})
-    return data.assign_attrs(found.notes)
+    # text of fixed width has no place in the Zarr standard
+    names = np.array(found.trace.scheme.states, dtype=object)
+    return data.assign_coords(state=("state", names)).assign_attrs(found.notes)
 
 
 def _write_netcdf(path, found: Simulated) -> None:
@@ -245,9 +247,12 @@ def midpoint(conc_M, response) -> dict:
     top, least = int(response.argmax()), float(response[0])
     rise = (response[: top + 1] - least) / max(response[top] - least, 1e-300)
     found = {"least": least, "most": float(response[top]), "ec50_uM": None, "hill": None}
-    if top == 0 or np.any(np.diff(rise) <= 0):
+    if top == 0 or np.any(np.diff(rise) < -1e-9):
         return found
-    low, half, high = np.exp(np.interp([0.2, 0.5, 0.8], rise, np.log(conc[: top + 1])))
+    # a curve that is flat at its ends has its values there once
+    once = np.concatenate([[True], np.diff(np.maximum.accumulate(rise)) > 0])
+    log_c = np.log(conc[: top + 1])
+    low, half, high = np.exp(np.interp([0.2, 0.5, 0.8], rise[once], log_c[once]))
     return found | {
         "ec50_uM": float(half * 1e6),
         "hill": float(np.log(16.0) / np.log(high / low)),
@@ -256,6 +261,7 @@ def midpoint(conc_M, response) -> dict:
 
 def doses_of(name: str, *, gaba=(), steroid=None, temperature=None) -> Doses:
     """Dose-response of a scheme at given concentrations, or at the standard ones."""
+    from gabatone.experiments.outside.curves import PULSE_TIME_S, STEP_TIME_S
     from gabatone.kernels.receptor.spectral import dose_response
 
     conc = np.array([read.quantity("--gaba", text, "concentration") for text in gaba])
@@ -264,7 +270,9 @@ def doses_of(name: str, *, gaba=(), steroid=None, temperature=None) -> Doses:
     conc = conc if len(conc) else DOSES_M
     ligand = read.read_steroid(steroid)
     scheme, background = read.load(name, ligand, temperature)
-    found = dose_response(scheme, conc, background_M=background)
+    found = dose_response(
+        scheme, conc, background_M=background, step_time_s=STEP_TIME_S, pulse_time_s=PULSE_TIME_S
+    )
     notes = {"scheme": scheme.name, "temperature_C": scheme.facts.temperature_C}
     notes |= {f"{key}_M": level for key, level in background.items()}
     return Doses(

@@ -129,9 +129,11 @@ def _tell_suites(found: dict, every: bool) -> None:
         if shown:
             say(f"\n{suite['suite']}")
             say(_table(shown))
+    chance = found["false_alarm"]
     say(
-        f"\na correct program fails one of these suites by chance with probability at most "
-        f"{found['false_alarm']:.2g}"
+        f"\na correct program fails one of these suites by chance with probability at most {chance:.2g}"
+        if chance
+        else "\nnone of these suites depends on chance"
     )
 
 
