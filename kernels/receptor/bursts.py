@@ -14,7 +14,7 @@ from scipy.optimize import brentq
 
 from gabatone.kernels.errors import BadInput
 from gabatone.kernels.receptor.dwell import PhaseType, phase_type
-from gabatone.kernels.receptor.exponentials import Exponentials, Geometrics, modes
+from gabatone.kernels.receptor.exponentials import Exponentials, Geometrics, return_modes
 from gabatone.kernels.receptor.partition import Partition, mean_times
 
 CRITERIA = ("percent", "number", "total")
@@ -83,8 +83,10 @@ class Bursts:
         return phase_type(self.start @ next_brief, within, reopen @ self.last)
 
     def openings(self) -> Geometrics:
-        """Number of openings per burst (CH82 eqs 3.5, 3.9); raises `Failure` as `modes`."""
-        found = modes(self._next_opening)
+        """Number of openings per burst (CH82 eqs 3.5, 3.9); raises `Failure` as `return_modes`."""
+        a, b, _ = self._masks
+        again = self.channel.block(a, b) @ self._brief_to_open
+        found = return_modes(self.channel.within, again)
         amplitudes = (self.start @ found.right) * (found.left @ self.last)
         return Geometrics(found.values[::-1], amplitudes[::-1])
 

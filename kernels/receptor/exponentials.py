@@ -88,7 +88,7 @@ def modes(matrix) -> Modes:
     scale = balance(matrix)
     scaled = scale[:, None] * matrix / scale[None, :]
     size = np.abs(scaled).max(initial=0.0)
-    if np.all(np.abs(scaled - scaled.T) <= _BALANCED * np.abs(scaled)):
+    if _symmetric(scaled):
         values, vectors = linalg.eigh((scaled + scaled.T) / 2.0)
         return Modes(values, vectors / scale[:, None], vectors.T * scale[None, :])
     values, left, right = linalg.eig(scaled, left=True)
@@ -109,6 +109,25 @@ def modes(matrix) -> Modes:
     right, left = right.real[:, order], (left.conj() / overlap.conj()).real[:, order]
     left = left / np.einsum("sm,sm->m", left, right)
     return Modes(values.real[order], right / scale[:, None], left.T * scale[None, :])
+
+
+def return_modes(within, again) -> Modes:
+    """Modes of ``(-within)^-1 again``: where a stay begins anew, for rates `again` of coming back.
+
+    Where both matrices are balanced by the same weights, from one symmetric pair, so that
+    any number of ways that never come back (eigenvalues 0) does no harm. Raises as `modes`.
+    """
+    scale = balance(within + again)
+    stay, back = (scale[:, None] * m / scale[None, :] for m in (within, again))
+    if not (_symmetric(stay) and _symmetric(back)):
+        return modes(np.linalg.solve(-within, again))
+    stay, back = (stay + stay.T) / -2.0, (back + back.T) / 2.0
+    values, vectors = linalg.eigh(back, stay)
+    return Modes(values, vectors / scale[:, None], vectors.T @ stay * scale[None, :])
+
+
+def _symmetric(matrix) -> bool:
+    return bool(np.all(np.abs(matrix - matrix.T) <= _BALANCED * np.abs(matrix)))
 
 
 def balance(matrix) -> Float[np.ndarray, " state"]:

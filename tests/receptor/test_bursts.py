@@ -86,6 +86,18 @@ def test_books_balance(made):
         np.testing.assert_allclose(mixed, law.density(t), rtol=1e-8, atol=1e-9 / law.mean_s)
 
 
+def test_ways_that_never_come_back_do_no_harm():
+    # three open states behind one brief state, so that two of the ratios are 0
+    made = np.zeros((5, 5))
+    for i, j in [(0, 1), (1, 2), (1, 3), (1, 4), (2, 3), (3, 4), (0, 3)]:
+        made[i, j] = made[j, i] = 1.0 + i
+    channel = partition_of(made - np.diag(made.sum(axis=1)), [False, False, True, True, True])
+    found = bursts(channel, np.arange(5) == 1)
+    counts = found.openings()
+    np.testing.assert_allclose(counts.ratios[1:], 0.0, atol=1e-14)
+    assert counts.mean == pytest.approx(found.mean_openings, rel=1e-12)
+
+
 def test_formulas_as_published():
     """Burst length (CH82 eq. 3.17) and total shut time (eqs 3.40, 3.41) written out with inverses."""
     rates = np.zeros((5, 5))
