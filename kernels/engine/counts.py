@@ -15,6 +15,7 @@ from gabatone.kernels.engine.binomial import (
     ATTEMPTS,
     MOST_IN_INT32,
     MOST_IN_INT64,
+    MOST_LANES,
     binomial,
     one_binomial,
     real_of,
@@ -290,8 +291,12 @@ def multinomial(key, number, law, draw=0):
     """Independent rows of Multinomial(number [row], law [row, outcome]) by conditional binomials.
 
     `number` is int32 or int64 (see `binomial`); `key` and `draw` name the random bits of all
-    rows. Returns counts [row, outcome] and whether each row was decided.
+    rows. Returns counts [row, outcome] and whether each row was decided. Raises `BadInput` for
+    more than 2**24 rows x outcomes, whose names would meet those of second attempts.
     """
+    if np.size(law) > MOST_LANES:
+        cause = f"more than {MOST_LANES} rows x outcomes"
+        raise BadInput("law", np.shape(law), cause, "call for fewer rows, each time with a draw")
     deals = law_deals(jnp.asarray(law, real_of(number.dtype)))
     return _deal_rows(key_words(key), jnp.asarray(draw, jnp.uint32), number, deals)
 

@@ -57,15 +57,7 @@ def simulate_populations(
     require("t1_s", t1_s, above=0.0)
     require("first", first, least=0, most=2**32 - 1 - len(drives))
     times, step = _save_times(save_s, float(t1_s))
-    held = len(drives) * len(times) * scheme.n_states * 8
-    if held > _MOST_OUTPUT_BYTES:
-        raise BadInput(
-            "drives",
-            len(drives),
-            f"their counts take {held / 2**30:.3g} GiB",
-            f"run {int(len(drives) * _MOST_OUTPUT_BYTES / held)} populations or fewer at a time, "
-            "with first = the number of those before them",
-        )
+    _check_output(len(drives), len(times), scheme.n_states)
     start = {id(drive): _start_law(scheme, drive, p0) for drive in drives}
     requests = [
         Request(scheme, drive, many, float(t1_s), times, step, start[id(drive)])
@@ -82,6 +74,18 @@ def simulate_populations(
         Trace(times, found, scheme, request.n, "Counts", counts=True)
         for found, request in zip(counts, requests, strict=True)
     )
+
+
+def _check_output(populations: int, times: int, states: int) -> None:
+    held = populations * times * states * 8
+    if held > _MOST_OUTPUT_BYTES:
+        raise BadInput(
+            "drives",
+            populations,
+            f"their counts take {held / 2**30:.3g} GiB",
+            f"run {int(populations * _MOST_OUTPUT_BYTES / held)} populations or fewer at a time, "
+            "with first = the number of those before them",
+        )
 
 
 def _numbers(n, drives) -> list[int]:

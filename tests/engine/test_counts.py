@@ -197,6 +197,8 @@ def test_more_channels_than_the_counts_can_hold_are_refused():
     assert (found.sum(axis=1) == 2**53).all() and (found[1] > 0).all()
     with pytest.raises(BadInput, match="Counts.block"):
         Counts(block=0)
+    with pytest.raises(BadInput, match="rows x outcomes"):
+        multinomial(KEY, np.ones(2**20, int), np.broadcast_to(0.05, (2**20, 20)))
 
 
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])
