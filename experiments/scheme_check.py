@@ -22,13 +22,17 @@ SEED = {"response": 0, "variance": 1, "open": 2, "shut": 3, "correlation": 4, "n
 
 @dataclass(frozen=True)
 class Compared:
-    """One panel: simulation and theory over x, their scatter, and chances of the deviations."""
+    """One panel: simulation and theory over x, their scatter, and chances of the deviations.
+
+    ``paths`` is the same quantity from paths at equilibrium, shown and held to nothing.
+    """
 
     x: np.ndarray
     ours: np.ndarray
     theory: np.ndarray
     error: np.ndarray
     p: np.ndarray | None
+    paths: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -233,25 +237,56 @@ def _dwell(key, scheme, channel, level: dict, n: int) -> Compared:
     """Stays in the open class of `channel`: those still there at log-spaced times.
 
     Every channel starts where a stay starts at equilibrium, and the other class is made
-    absorbing, so that the channels still inside are those whose stay is longer.
+    absorbing, so that the channels still inside are those whose stay is longer. Beside them:
+    complete stays of channels at equilibrium, whose numbers in a bin have no simple law.
     """
+    import jax
+
     from gabatone.kernels.receptor.dwell import open_time
 
     stay = open_time(channel)
     start = np.zeros(scheme.n_states)
     start[channel.is_open] = channel.entry
     edge = np.geomspace(stay.mean_s * 1e-2, stay.mean_s * 10, 31)
-    time = edge
-    trace = _run(key, _absorbing(scheme, channel.is_open), _held(level), n, time, start)
+    trace = _run(key, _absorbing(scheme, channel.is_open), _held(level), n, edge, start)
     inside = np.asarray(trace.occupancy)[:, channel.is_open].sum(axis=1)
-    survivor = np.clip(stay.survivor(time), 0.0, 1.0)
+    survivor = np.clip(stay.survivor(edge), 0.0, 1.0)
     # drawn as the share per bin of log time, held as survivors and as bins
     bins, chance = -np.diff(inside), -np.diff(survivor)
     middle = np.sqrt(edge[1:] * edge[:-1])
     width = np.diff(np.log(edge))
     p = np.concatenate([_binomial(inside, n, survivor), _binomial(bins, n, chance)])
     error = np.sqrt(chance * (1 - chance) / n) / width
-    return Compared(middle, bins / n / width, chance / width, error, p)
+    paths = _stays(jax.random.fold_in(key, 1), scheme, channel, level, edge)
+    return Compared(middle, bins / n / width, chance / width, error, p, paths / width)
+
+
+def _stays(key, scheme, channel, level: dict, edge, channels: int = 400) -> np.ndarray:
+    """Share of the stays in the open class of `channel` that end in each bin of `edge`.
+
+    A run of length T holds complete stays of length t in proportion to T - t.
+    """
+    from gabatone.kernels.engine.channels import Channels
+    from gabatone.kernels.engine.records import Dwells
+    from gabatone.kernels.engine.simulate import simulate
+    from gabatone.kernels.receptor.dwell import open_time
+
+    length = 100 * sum(open_time(part).mean_s for part in (channel, channel.swapped))
+    names = tuple(np.array(scheme.states)[channel.is_open])
+    trace = simulate(
+        key,
+        scheme,
+        _held(level),
+        engine=Channels(),
+        n=channels,
+        t1_s=float(length),
+        save_s=float(length),
+        p0=channel.equilibrium,
+        record=Dwells(edge, (("stay", names),)),
+    )
+    entries_per_s = float(channel.equilibrium[channel.is_open] @ channel.leave.sum(axis=1))
+    seen = channels * entries_per_s * (length - np.sqrt(edge[1:] * edge[:-1]))
+    return np.where(seen > 0, trace.recorded.counts[0] / np.maximum(seen, 1e-300), np.nan)
 
 
 def _absorbing(scheme, inside):
@@ -330,6 +365,9 @@ def draw(path, found: Checked) -> None:
         )
         axis.plot(x, panel.theory, color="black", lw=1, label="theory")
         axis.plot(x, panel.ours, "o", ms=2.5, color="#c8442f", label="simulated")
+        if panel.paths is not None:
+            axis.plot(x, panel.paths, "x", ms=3.5, color="#3b7dbd", label="equilibrium paths")
+            axis.legend(frameon=False, fontsize="small")
         axis.set(xlabel=unit, title=f"{title}: {verdicts.get(name, 'shown')}", xscale="log")
         axis.title.set_fontsize("medium")
         if name == "noise":
