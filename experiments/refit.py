@@ -1,6 +1,7 @@
 """The receptor refit: every published observable before and after, calibration and validation apart."""
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Literal
 
 import jax
@@ -128,10 +129,13 @@ def _trade_off(problem, optimum) -> dict:
 
 
 def _scores(targets, problems, optima) -> dict:
+    """Every target's observable for the default and each fitted scheme; two at a time, since each compiles."""
     subjects = {BEFORE: Subject(load_scheme(BEFORE), load_steroid(), load_scheme(DELTA))}
     with jax.enable_x64(True):
         subjects |= {name: problems[name].subject(optima[name].z) for name in problems}
-    return {name: score(subject, targets) for name, subject in subjects.items()}
+    with ThreadPoolExecutor(2) as pool:
+        found = pool.map(lambda subject: score(subject, targets), subjects.values())
+        return dict(zip(subjects, found, strict=True))
 
 
 def _report(bench, chosen, targets, problems, optima, scores, drawn, seen, traded) -> None:

@@ -79,7 +79,7 @@ def test_coordinates_and_balance(name):
 def test_ladder_is_the_matrix_exponential():
     q = np.asarray(generator(DEFAULT, {"GABA": 1e-2}))
     start = np.asarray(resting(DEFAULT))
-    time, path = ladder(jnp.asarray(q), jnp.asarray(start), 3.0, 18, 8)
+    time, path = jax.jit(lambda: ladder(jnp.asarray(q), jnp.asarray(start), 3.0, 18, 8))()
     assert time[-1] == 3.0 and np.all(np.diff(time) > 0)
     for k in (0, 60, 110, -1):
         np.testing.assert_allclose(path[k], start @ expm(q * time[k]), atol=1e-11)
