@@ -22,7 +22,7 @@ from gabatone.kernels.recording.patch import (
 from helpers import law
 from helpers.statistics import assert_detects, assert_pvalue, assert_z
 
-KEY, SWEEPS = jax.random.key(31), 600
+KEY, SWEEPS = jax.random.key(31), 400
 SCHEME = load_scheme("jones_westbrook_1995")
 PATCH = Patch(SCHEME, 80)
 DRIVE, GRID = Pulse(1e-2, 2e-3, 5e-3), {"t1_s": 0.04, "save_s": 2e-4}
@@ -85,7 +85,7 @@ def test_it_finds_the_peak_open_probability_and_names_its_conditions(analysed, r
     top = mean[recording.time_s >= 4e-3].min() - mean[recording.time_s <= 1.8e-3].mean()
     expected = top / (analysed.single_pA * analysed.n_channels)
     assert analysed.peak_open_probability == pytest.approx(expected, rel=1e-9)
-    for word in ("600 sweeps", "window 0.004 to 0.04 s", "no filter", "noise 0.4 pA"):
+    for word in ("400 sweeps", "window 0.004 to 0.04 s", "no filter", "noise 0.4 pA"):
         assert word in analysed.conditions
 
 

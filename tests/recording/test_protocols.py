@@ -135,14 +135,16 @@ def test_the_default_miniature_is_read_and_declared():
     assert float(late) == pytest.approx(1.0 / closing, rel=1e-3)
 
 
-def test_the_response_to_an_ideal_jump_is_differentiable_in_its_dose():
-    def opened(conc):
-        return run_protocol(
-            KEY, SCHEME, Jump(conc, 0.0, 2e-3, 4e-3, (1e-3, 4e-3)), engine=Master()
-        ).open_probability[0]
+def test_the_dose_of_an_ideal_jump_and_of_a_miniature_may_be_differentiated():
+    at = np.array([1e-3, 3e-3])
 
-    numeric = (opened(1.001e-3) - opened(0.999e-3)) / 2e-6
-    assert float(jax.grad(opened)(1e-3)) == pytest.approx(float(numeric), rel=1e-5)
+    def given_by(conc):
+        jump = Jump(conc, 0.0, 2e-3, 4e-3, 1e-3).drive
+        mini = Miniature(conc, 2e-4, 4e-3, 1e-3).drive
+        return jump.level(at, at)[0].sum() + mini.decays(at, at)[0][0].sum()
+
+    expected = 1.0 + np.exp(-at / 2e-4).sum()
+    assert float(jax.grad(given_by)(1e-3)) == pytest.approx(expected, rel=1e-12)
 
 
 def test_background_ligands_join_the_application():
