@@ -75,7 +75,7 @@ def test_noise_analysis_finds_current_and_number_of_channels(analysed):
     assert_z((analysed.single_pA - analysed.true_single_pA) / i_error, "single-channel current")
     assert_z((analysed.reciprocal_n - 1.0 / 80.0) / q_error, "number of channels")
     assert_detects((analysed.single_pA + 27.0 * 15.0 * 1e-3) / i_error, "a quarter of the current")
-    assert_detects((analysed.reciprocal_n - 1.0 / 400.0) / q_error, "five times the channels")
+    assert_detects((analysed.reciprocal_n - 3.0 / 80.0) / q_error, "a third of the channels")
     assert analysed.n_channels == pytest.approx(1.0 / analysed.reciprocal_n)
 
 
