@@ -7,12 +7,11 @@ Hawkes 1987 (Proc R Soc B 230:15).
 
 import numpy as np
 from jaxtyping import Float
-from scipy import linalg
 
 from gabatone.kernels.bounds import require
 from gabatone.kernels.errors import BadInput
 from gabatone.kernels.receptor.dwell import PhaseType, open_time, shut_time, time_to_leave
-from gabatone.kernels.receptor.partition import Partition, mean_times
+from gabatone.kernels.receptor.partition import Partition, mean_times, stay_law
 
 
 def open_open_correlation(channel: Partition, lags) -> Float[np.ndarray, " lag"]:
@@ -85,7 +84,7 @@ def _flux_at(channel: Partition, t_s) -> np.ndarray:
 def _law_at(channel: Partition, t_s) -> np.ndarray:
     """Law [..., open] of a channel that opened at 0 and has not shut by `t_s`."""
     require("t_s", t_s, least=0.0)
-    return channel.entry @ linalg.expm(channel.within * np.asarray(t_s, float)[..., None, None])
+    return channel.entry @ stay_law(channel.within, channel.leave.sum(axis=1), t_s)
 
 
 def joint_density(channel: Partition, open_s, shut_s) -> Float[np.ndarray, " *pair"]:
@@ -93,7 +92,7 @@ def joint_density(channel: Partition, open_s, shut_s) -> Float[np.ndarray, " *pa
     require("shut_s", shut_s, least=0.0)
     start = _flux_at(channel, open_s)
     stay = channel.swapped
-    decay = linalg.expm(stay.within * np.asarray(shut_s, float)[..., None, None])
+    decay = stay_law(stay.within, stay.leave.sum(axis=1), shut_s)
     return np.asarray(np.einsum("...i,...ij,j->...", start, decay, stay.leave.sum(axis=1)))
 
 

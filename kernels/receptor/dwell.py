@@ -10,12 +10,11 @@ from math import factorial
 
 import numpy as np
 from jaxtyping import Float
-from scipy import linalg
 
 from gabatone.kernels.bounds import require
 from gabatone.kernels.errors import BadInput, Failure
 from gabatone.kernels.receptor.exponentials import Exponentials, modes
-from gabatone.kernels.receptor.partition import Partition, mean_times
+from gabatone.kernels.receptor.partition import Partition, mean_times, stay_law
 
 
 @dataclass(frozen=True)
@@ -89,8 +88,7 @@ class PhaseType:
 
     def _law_at(self, t_s) -> np.ndarray:
         require("t_s", t_s, least=0.0)
-        t = np.asarray(t_s, float)
-        return self.start @ linalg.expm(self.within * t[..., None, None])
+        return self.start @ stay_law(self.within, self.exit_per_s, t_s)
 
 
 def phase_type(start, within, exit_per_s) -> PhaseType:

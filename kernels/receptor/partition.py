@@ -6,6 +6,7 @@ runs on the host in float64.
 """
 
 from dataclasses import dataclass, replace
+from math import factorial
 
 import jax
 import numpy as np
@@ -15,6 +16,8 @@ from scipy.sparse.csgraph import connected_components
 from gabatone.kernels.errors import BadInput
 from gabatone.kernels.receptor.scheme import KineticScheme
 from gabatone.kernels.receptor.spectral import steady_state
+
+_TERMS = 16  # 0.5**16 / 16! is below the last digit
 
 
 @dataclass(frozen=True)
@@ -179,6 +182,35 @@ def equilibrium(generator) -> Float[np.ndarray, " state"]:
     with jax.enable_x64(True):
         law[stays] = np.asarray(steady_state(generator[np.ix_(stays, stays)]))
     return law
+
+
+def stay_law(within, exit_per_s, t_s) -> Float[np.ndarray, "*time state state"]:
+    """``exp(S t)`` for the sub-generator S of a set of states, at times [...] >= 0.
+
+    Entry [i, j] is the chance of being in j at t, from i, without having left the set, whose
+    total rate out is `exit_per_s` [state] (zeros for a whole generator). Uniformisation
+    (Jensen 1953) of a short step, doubled up to each time, with what has left kept as one
+    more state: no entry is subtracted from another, and rows keep their sum.
+    """
+    n, t = len(within), np.asarray(t_s, float)
+    rates = np.zeros((n + 1, n + 1))
+    rates[:n, :n], rates[:n, n] = within, exit_per_s
+    np.fill_diagonal(rates, 0.0)
+    speed = max(float(rates.sum(axis=1).max()), np.finfo(float).tiny)
+    jump = rates / speed
+    np.fill_diagonal(jump, np.maximum(1.0 - jump.sum(axis=1), 0.0))
+    doublings = np.ceil(np.log2(np.maximum(2.0 * speed * t, 1.0))).astype(int)
+    short = speed * t / 2.0**doublings
+    term, total = np.eye(n + 1), np.zeros((*t.shape, n + 1, n + 1))
+    for k in range(_TERMS):
+        total += (short**k / factorial(k))[..., None, None] * term
+        term = term @ jump
+    total /= total.sum(axis=-1, keepdims=True)
+    for k in range(int(doublings.max(initial=0))):
+        more = doublings > k
+        twice = total[more] @ total[more]
+        total[more] = twice / twice.sum(axis=-1, keepdims=True)
+    return total[..., :n, :n]
 
 
 def mean_times(within, exit_per_s, values) -> Float[np.ndarray, "state column"]:

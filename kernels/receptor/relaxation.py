@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from scipy import linalg, optimize
+from scipy import optimize
 
 from gabatone.kernels.bounds import require
 from gabatone.kernels.errors import BadInput
 from gabatone.kernels.receptor.exponentials import modes
-from gabatone.kernels.receptor.partition import Partition, partition
+from gabatone.kernels.receptor.partition import Partition, partition, stay_law
 from gabatone.kernels.receptor.scheme import KineticScheme
 
 
@@ -57,8 +57,8 @@ def relaxation(channel: Partition, start, weights=None) -> Relaxation:
 def response(channel: Partition, start, t_s) -> Float[np.ndarray, "*time state"]:
     """Occupancy at times [...] >= 0 after the jump, from the law `start` [state]."""
     require("t_s", t_s, least=0.0)
-    times = np.asarray(t_s, float)[..., None, None]
-    return _law(channel, start) @ linalg.expm(channel.generator * times)
+    still = np.zeros(len(channel.generator))
+    return _law(channel, start) @ stay_law(channel.generator, still, t_s)
 
 
 def variance(occupancy, weights, n: int = 1) -> Float[np.ndarray, " *time"]:
@@ -101,8 +101,8 @@ def fit_parabola(mean, variance) -> tuple[float, float]:
 def autocovariance(channel: Partition, lag_s, weights=None) -> Float[np.ndarray, " *lag"]:
     """Covariance of the record with itself `lag_s` [...] (s) later, at equilibrium."""
     w = _centred(channel, weights)
-    apart = np.abs(np.asarray(lag_s, float))[..., None, None]
-    return np.asarray((channel.equilibrium * w) @ linalg.expm(channel.generator * apart) @ w)
+    later = stay_law(channel.generator, np.zeros(len(w)), np.abs(np.asarray(lag_s, float)))
+    return np.asarray((channel.equilibrium * w) @ later @ w)
 
 
 def noise_spectrum(

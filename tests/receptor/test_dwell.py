@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from scipy.linalg import expm
 
 from gabatone.kernels.errors import BadInput, Failure
 from gabatone.kernels.receptor.catalogue import load_scheme
@@ -18,7 +19,13 @@ from gabatone.kernels.receptor.dwell import (
     time_to_leave,
     visits_per_opening,
 )
-from gabatone.kernels.receptor.partition import equilibrium, mean_times, partition, partition_of
+from gabatone.kernels.receptor.partition import (
+    equilibrium,
+    mean_times,
+    partition,
+    partition_of,
+    stay_law,
+)
 from helpers.paths import sojourns
 from helpers.schemes import reversible_schemes
 from helpers.statistics import assert_detects, assert_pvalue
@@ -225,3 +232,24 @@ def test_simulated_dwell_times_follow_the_theory():
             )
     crossed = shut_time(partition_of(MEMORY, OPEN)).exponentials().survivor(opened[:, -1])
     assert_detects(p=stats.kstest(crossed, "uniform").pvalue, name="open times for shut times")
+
+
+@settings(max_examples=15)
+@given(reversible_schemes(), st.floats(-3.0, 3.0))
+def test_stay_law_is_the_matrix_exponential(made, log_reach):
+    channel = partition(made.scheme, {"GABA": 1e-6} if "GABA" in made.scheme.ligands else {})
+    still, whole = np.zeros(made.scheme.n_states), channel.generator
+    t = 10.0**log_reach / np.abs(whole).max() * np.array([[0.0, 0.3], [1.0, 2.0]])
+    for matrix, out in ((whole, still), (channel.within, channel.leave.sum(axis=1))):
+        found = stay_law(matrix, out, t)
+        assert found.shape == (2, 2, len(matrix), len(matrix)) and np.all(found >= 0)
+        np.testing.assert_allclose(found, expm(matrix * t[..., None, None]), rtol=1e-9, atol=1e-13)
+
+
+def test_stay_law_far_beyond_the_fastest_rate():
+    # a fast pair that is left 1e10 times more slowly, and times of many slow exits
+    fast, slow = 1e6, 1e-4
+    within = np.array([[-fast, fast], [fast, -fast - 2 * slow]])
+    t = np.array([0.0, 1.0, 1e4, 1e5])
+    found = stay_law(within, [0.0, 2 * slow], t).sum(axis=-1)
+    np.testing.assert_allclose(found[:, 0], np.exp(-slow * t), rtol=1e-9)
