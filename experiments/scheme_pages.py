@@ -26,7 +26,7 @@ _NEWLINE = "\n"
 def responses(name: str) -> tuple[Responses, Responses, Responses]:
     """Responses of a scheme alone, with 100 nM allopregnanolone, and alone at 34 C."""
     scheme = load_scheme(name)
-    product = scheme.with_steroid(load_steroid(STEROID))
+    product = scheme.with_steroid(load_steroid(STEROID, site=scheme.facts.steroid_site))
     return (
         Responses(scheme),
         Responses(product, ((STEROID, LEVEL_M),)),
@@ -49,6 +49,7 @@ def page_text(name: str, found: tuple[Responses, Responses, Responses] | None = 
         "source": facts["citation"] + (f", doi {facts['doi']}" if facts["doi"] else ""),
         "where the rates were seen": facts["where"],
         "conductance": facts["conductance_note"],
+        "steroid site": facts["steroid_site"],
     }
     parts = [
         f"# {name}",

@@ -19,7 +19,7 @@ from gabatone.kernels.receptor.scheme import (
     SchemeFacts,
     default_q10,
 )
-from gabatone.kernels.receptor.steroid_catalogue import load_steroid, steroid_names
+from gabatone.kernels.receptor.steroid_catalogue import load_steroid, site_names, steroid_names
 from gabatone.kernels.receptor.temperature import read_enthalpies
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "load_scheme",
     "load_steroid",
     "scheme_names",
+    "site_names",
     "steroid_names",
 ]
 
@@ -303,6 +304,9 @@ def _facts(file, data, states, symbols, factors, warnings) -> SchemeFacts:
     return SchemeFacts(
         **text,
         status=str(data.get("status", "assumed")),
+        steroid_site=known(
+            str(data.get("steroid_site", "common")), site_names(), f"{file}: steroid_site"
+        ),
         temperature_C=_number(f"{file}: temperature_C", data.get("temperature_C", 23.0)),
         temperature_C_status=str(data.get("temperature_C_status", "assumed")),
         known_misfits=tuple(str(text) for text in data.get("known_misfits", ())),

@@ -38,6 +38,7 @@ class SchemeFacts:
     notes: str = ""
     conductance_note: str = ""
     enthalpy_source: str = ""
+    steroid_site: str = "common"
     known_misfits: tuple[str, ...] = ()
     bound_agonists: tuple[int, ...] = ()
     symbols: tuple[str, ...] = ()

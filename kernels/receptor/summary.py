@@ -28,6 +28,7 @@ def summarise(scheme: KineticScheme) -> dict:
         "where": facts.where,
         "notes": facts.notes,
         "known_misfits": list(facts.known_misfits),
+        "steroid_site": facts.steroid_site,
         "enthalpy_source": facts.enthalpy_source,
         "conductance_note": facts.conductance_note,
         "initial": scheme.initial,

@@ -104,6 +104,12 @@ BAD = {
     "unknown start": ({"initial_state": "R0"}, "mine.toml: initial_state", "R0", "not a state"),
     "no transitions": ({"edges": []}, "mine.toml: transitions", None, "missing"),
     "no states": ({"states": []}, "mine.toml: states", None, "missing"),
+    "unknown steroid site": (
+        {"steroid_site": "comon"},
+        "mine.toml: steroid_site",
+        "comon",
+        "common",
+    ),
     "temperature as text": (
         {"temperature_C": "room"},
         "mine.toml: temperature_C",
