@@ -272,7 +272,7 @@ def _stays(key, scheme, channel, level: dict, edge, channels: int = 400) -> np.n
     from gabatone.kernels.receptor.dwell import open_time
 
     length = 100 * sum(open_time(part).mean_s for part in (channel, channel.swapped))
-    names = tuple(np.array(scheme.states)[channel.is_open])
+    names = tuple(s for s, inside in zip(scheme.states, channel.is_open, strict=True) if inside)
     trace = simulate(
         key,
         scheme,

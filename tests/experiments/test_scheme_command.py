@@ -7,15 +7,16 @@ import jax
 import numpy as np
 import pytest
 import xarray as xr
+from scipy import stats
 
 from gabatone.experiments import scheme_check, scheme_inputs, scheme_plot, scheme_simulate
 from gabatone.kernels.drive.ligand import Pulse
 from gabatone.kernels.engine.channels import Channels
 from gabatone.kernels.engine.simulate import simulate
 from gabatone.kernels.receptor.catalogue import load_scheme
+from gabatone.kernels.receptor.dwell import open_time
 from gabatone.kernels.receptor.partition import partition
 from gabatone.kernels.receptor.relaxation import equilibrium_dose_response
-from helpers import law
 from helpers.curves import columns as recorded
 from helpers.curves import rows_of
 from helpers.schemes import edge_named, scale_rate
@@ -268,6 +269,26 @@ def test_a_correlation_of_another_scheme_is_found():
     assert_detects(p=panel.p, name="correlation under a faster recovery")
 
 
+def test_stays_of_equilibrium_paths_are_those_of_the_theory():
+    scheme, level, edge = load_scheme(JONES), {"GABA": 1e-4}, np.geomspace(1e-3, 3e-2, 9)
+    channel = partition(scheme, level)
+    shares = np.array(
+        [
+            scheme_check._stays(jax.random.key(r), scheme, channel, level, edge, channels=100)
+            for r in range(30)
+        ]
+    )
+
+    def chances(part):
+        gap = shares - -np.diff(open_time(part).survivor(edge))
+        t = gap.mean(axis=0) / (gap.std(axis=0, ddof=1) / np.sqrt(len(gap)))
+        return 2 * stats.t.sf(np.abs(t), len(gap) - 1)
+
+    assert_pvalue(chances(channel), "stays of equilibrium paths")
+    wrong = partition(scale_rate(scheme, edge_named(scheme, "O2", "C2"), 1.1), level)
+    assert_detects(p=chances(wrong), name="stays of equilibrium paths, O2 -> C2 10 % fast")
+
+
 def test_scatter_beyond_that_of_independent_channels_is_found(monkeypatch):
     scheme, run = load_scheme(JONES), scheme_check._run
 
@@ -307,7 +328,7 @@ def test_the_bound_keeps_the_declared_false_alarm_rate():
     panel = scheme_check.Compared(p, p, p, p, p)
     shown = scheme_check.Compared(p, p, p, p, None)
     found = scheme_check.Checked({}, {"a": panel, "b": panel, "c": shown})
-    chance = 2 * law.stats.norm.sf(found.bound) * 100
+    chance = 2 * stats.norm.sf(found.bound) * 100
     assert chance == pytest.approx(scheme_check.FALSE_ALARM)
 
 
