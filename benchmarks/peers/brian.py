@@ -24,7 +24,7 @@ class Brian(Peer):
     name = "brian2_cpp"
     what = "C++ standalone, one state per channel, moved each 0.1 ms by P(dt) in inlined C++"
     law = "exact at grid points"
-    channels = 1 << 13
+    channels = 1 << 15
     needs = ("brian2",)
 
     def missing(self) -> str | None:

@@ -12,7 +12,7 @@ class NaiveScan(Peer):
     name = "jax_naive_scan"
     what = "lax.scan over the grid: threefry, a float32 uniform, a gathered row of P(dt)"
     law = "exact at grid points"
-    channels = 1 << 13
+    channels = 1 << 14
 
     def prepare(self, job: Job, n: int, folder: Path) -> None:
         self.call = scan_call(job)

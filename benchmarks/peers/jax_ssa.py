@@ -25,7 +25,7 @@ def populations(n: int) -> tuple[int, int]:
 class Stochastix(Peer):
     name = "stochastix"
     what = "stochsimsolve with the direct method under vmap, one call for each window"
-    channels = 1 << 13
+    channels = 1 << 16
     needs = ("stochastix",)
 
     def prepare(self, job: Job, n: int, folder: Path) -> None:
@@ -88,7 +88,7 @@ def _solved(st, network, span_s: float, most: int, grid, key, counts):
 class CrnJax(Peer):
     name = "crn_jax"
     what = "simulate_trajectory under vmap, GABA as its input"
-    channels = 1 << 13
+    channels = 1 << 16
     needs = ("crn_jax",)
 
     def prepare(self, job: Job, n: int, folder: Path) -> None:

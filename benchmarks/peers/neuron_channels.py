@@ -62,7 +62,7 @@ class Step(_Neuron):
     name = "neuron_nmodl_step"
     what = "NMODL, one point process per channel, moved each 0.1 ms by P(dt), Random123"
     law = "exact at grid points"
-    channels = 1000
+    channels = 5000
 
     def prepare(self, job: Job, n: int, folder: Path) -> None:
         from scipy.linalg import expm
@@ -130,7 +130,7 @@ class Events(_Neuron):
 class KSChan(_Neuron):
     name = "neuron_kschan"
     what = "KSChan point processes with Nsingle = 1; the voltage stands in for GABA"
-    channels = 500
+    channels = 1000
 
     def prepare(self, job: Job, n: int, folder: Path) -> None:
         h = loaded(folder)
