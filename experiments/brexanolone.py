@@ -200,7 +200,7 @@ def _report(
         bench.card(card, name)
     curves = predict_curves(posterior, study, trials)
     _draw(plan, bench, study, curves, exposure, traces, table, scene, arms)
-    _sections(plan, bench, trials, levels, scene, posterior, arms)
+    _sections(plan, bench, trials, levels, traces, scene, posterior, arms)
 
 
 def _entries(entries) -> list[Check]:
@@ -280,7 +280,7 @@ def _draw(plan, bench, study, curves, exposure, traces, table, scene, arms) -> N
     )
 
 
-def _sections(plan, bench, trials, levels, scene, posterior, arms) -> None:
+def _sections(plan, bench, trials, levels, traces, scene, posterior, arms) -> None:
     kp_eff = exposure_numbers(plan.settings.exposure)["kp_eff"]
     free = f"{levels['free-drug extreme'] * 1e9:.1f} nM"
     top = f"{levels['plateau'] * 1e9:.0f} nM"
@@ -301,7 +301,8 @@ def _sections(plan, bench, trials, levels, scene, posterior, arms) -> None:
     )
     bench.section(
         "Receptors",
-        "Synaptic receptors after one release, extrasynaptic receptors at ambient GABA.",
+        "Synaptic receptors after one release, extrasynaptic receptors at ambient GABA."
+        + "".join(f"\n\n{at}: {line}." for at, line in traces.attrs["certificates"].items()),
         ["open_probability"],
         ["inhibition"],
     )

@@ -22,7 +22,7 @@ def open_probability(key, tissue: Tissue, levels_M: dict, n: int) -> xr.Dataset:
 
     Synaptic receptors see one release at 0 from rest; extrasynaptic ones ambient GABA.
     """
-    inhibition, data = tissue.inhibition, {}
+    inhibition, data, certificates = tissue.inhibition, {}, {}
     cases = {
         "synaptic": (
             inhibition.synaptic,
@@ -34,7 +34,7 @@ def open_probability(key, tissue: Tissue, levels_M: dict, n: int) -> xr.Dataset:
     }
     for k, (name, (scheme, drive, t1, save)) in enumerate(cases.items()):
         rows = {"channels": [], "master": []}
-        for level in levels_M.values():
+        for label, level in levels_M.items():
             conc = {"GABA": inhibition.ambient_M, tissue.ligand: level}
             rest = scheme.steady_state(conc)
             around = Tonic(inhibition.ambient_M) + Tonic(level, tissue.ligand)
@@ -51,6 +51,8 @@ def open_probability(key, tissue: Tissue, levels_M: dict, n: int) -> xr.Dataset:
                     p0=rest,
                 )
                 rows_of.append(np.asarray(trace.open_probability))
+                if trace.certificate is not None:
+                    certificates[f"{name}, {label}"] = trace.certificate.summary()
         time = f"{name}_time_s"
         for engine, values in rows.items():
             data[f"{name}_{engine}"] = (("level", time), np.array(values))
@@ -58,7 +60,7 @@ def open_probability(key, tissue: Tissue, levels_M: dict, n: int) -> xr.Dataset:
     return xr.Dataset(
         data,
         coords={"level": list(levels_M), "steroid_M": ("level", list(levels_M.values()))},
-        attrs={"n_channels": n},
+        attrs={"n_channels": n, "certificates": certificates},
     )
 
 

@@ -15,7 +15,6 @@ from gabatone.kernels.engine.certificate import AUDIT_ALL, AUDIT_SHARE, certify
 from gabatone.kernels.engine.draw import Shape
 from gabatone.kernels.engine.listing import gather_paths, list_paths, occupancy_of
 from gabatone.kernels.engine.memory import require_memory
-from gabatone.kernels.engine.pallas import fits, run_fused
 from gabatone.kernels.engine.paths import run_paths, run_paths_on_cpu
 from gabatone.kernels.engine.protocol import Engine, Request
 from gabatone.kernels.engine.records import Dwells, DwellSum, Events, Readout
@@ -313,7 +312,10 @@ def _run_piece(placed, first: int, count: int, audit: bool, shape: Shape, engine
     shape = shape._replace(audit=audit)
     platform = next(iter(job.group_row.devices())).platform
     wanted = engine.kernel == "fused" or (engine.kernel == "auto" and platform == "gpu")
-    if wanted and fits(shape, job, save_rel):
+    if wanted and save_rel is None and not audit and job.group_first.shape[0] == 1:
+        # imported where it is used: its compiler is not there on every platform
+        from gabatone.kernels.engine.pallas import run_fused
+
         table, begun, stuck = run_fused(
             words, job, *numbers, chunk=chunk, shape=shape, interpret=platform == "cpu"
         )

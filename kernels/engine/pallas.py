@@ -48,11 +48,6 @@ class _Table:
             yield _Column(self.ref, self.shape[1], row * self.shape[1])
 
 
-def fits(shape: Shape, job: Job, save_rel) -> bool:
-    """Whether the fused kernel takes this job: one group, a uniform grid of save times, no audit."""
-    return save_rel is None and not shape.audit and job.group_first.shape[0] == 1
-
-
 @partial(jax.jit, static_argnames=("chunk", "shape", "interpret"))
 def run_fused(
     words,
@@ -65,7 +60,10 @@ def run_fused(
     shape: Shape,
     interpret: bool = False,
 ):
-    """`paths.run_paths` for one group of channels; returns its ``(table, starts, stuck)``."""
+    """`paths.run_paths` for one group and a uniform grid of save times, without an audit.
+
+    Returns its ``(table, starts, stuck)``; `interpret` runs the kernel on any platform, slowly.
+    """
     n_states = job.start_state.shape[1]
     per_program = LANES * _PER_LANE
     programs = max(1, -(-chunk // per_program))

@@ -106,29 +106,12 @@ def simulate_network(
     """
     n = _whole("n", n, _MOST_RUNS)
     most_events, chunk = _whole("most_events", most_events, 2**32 - 2), _whole("chunk", chunk, n)
-    time = _times(save_s, t1_s)
-    length = np.diff(time, prepend=0.0)
-    plan = Plan(
-        network.species,
-        tuple(network.parameters),
-        tuple(map(tuple, network.change.tolist())),
-        tuple(reaction.rate for reaction in network.reactions),
-    )
-    chunk = min(chunk, max(_LEAST_CHUNK, _MOST_CELLS // (len(time) * len(network.species))))
-    values = jnp.asarray([float(v) for v in network.parameters.values()], jnp.float32)
-    start = jnp.asarray(network.initial, jnp.int32)
-    words, tally, kept = key_words(key), Tally(len(time), len(network.species)), []
+    time, species = _times(save_s, t1_s), network.species
+    chunk = min(chunk, max(_LEAST_CHUNK, _MOST_CELLS // (len(time) * len(species))))
+    run = partial(_run, *_arguments(key, network, time), plan=plan_of(network), chunk=chunk)
+    tally, kept = Tally(len(time), len(species)), []
     for first in range(0, n, chunk):
-        saved, fired, fault = _run(
-            words,
-            values,
-            start,
-            jnp.asarray(length, jnp.float32),
-            jnp.uint32(first),
-            jnp.uint32(most_events),
-            plan=plan,
-            chunk=chunk,
-        )
+        saved, fired, fault = run(jnp.uint32(first), jnp.uint32(most_events))
         wanted = min(chunk, n - first)
         _refuse(np.asarray(fault)[:wanted], first, most_events)
         counts = np.asarray(saved)[:, :, :wanted]
@@ -137,9 +120,8 @@ def simulate_network(
             kept.append(np.moveaxis(counts, 2, 0))
         if progress is not None:
             progress(first + wanted, n)
-    mean, variance = tally.moments(n)
     everything = np.concatenate(kept) if paths else None
-    return NetworkTrace(time, mean, variance, network.species, n, tally.events, everything)
+    return NetworkTrace(time, *tally.moments(n), species, n, tally.events, everything)
 
 
 class Plan(NamedTuple):
@@ -149,6 +131,26 @@ class Plan(NamedTuple):
     parameters: tuple[str, ...]
     change: tuple[tuple[int, ...], ...]
     rates: tuple[str, ...]
+
+
+def plan_of(network: ReactionNetwork) -> Plan:
+    """The static side of a network, by which the compiled loop is told from others."""
+    return Plan(
+        network.species,
+        tuple(network.parameters),
+        tuple(map(tuple, network.change.tolist())),
+        tuple(reaction.rate for reaction in network.reactions),
+    )
+
+
+def _arguments(key, network: ReactionNetwork, time: np.ndarray) -> tuple:
+    """Key words, parameter values, initial counts and the lengths of the windows."""
+    return (
+        key_words(key),
+        jnp.asarray([float(v) for v in network.parameters.values()], jnp.float32),
+        jnp.asarray(network.initial, jnp.int32),
+        jnp.asarray(np.diff(time, prepend=0.0), jnp.float32),
+    )
 
 
 @partial(jax.jit, static_argnames=("plan", "chunk"))

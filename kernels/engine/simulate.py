@@ -10,6 +10,7 @@ import numpy as np
 from gabatone.kernels.drive.ligand import Drive
 from gabatone.kernels.engine.channels import Channels
 from gabatone.kernels.engine.counts import Counts
+from gabatone.kernels.engine.memory import require_memory
 from gabatone.kernels.engine.protocol import Engine, Request
 from gabatone.kernels.engine.records import Dwells, Events, Occupancy, Readout, Record
 from gabatone.kernels.engine.trace import Trace
@@ -59,6 +60,16 @@ def simulate(
     Failure
         By name where no trustworthy result can be given: ``event_limit``, ``broken_certificate``.
     """
+    record = Occupancy() if record is None else record
+    request = checked_request(scheme, drive, n, t1_s, save_s, p0)._replace(record=record)
+    trace = _choose(engine, request.n, record).run(key, request)
+    if isinstance(record, Readout) and trace.recorded is None:
+        return _project(trace, record)
+    return trace
+
+
+def checked_request(scheme, drive, n, t1_s, save_s, p0) -> Request:
+    """The arguments of `simulate` as a `Request`; raises its `BadInput`."""
     if not isinstance(scheme, KineticScheme):
         raise BadInput(
             "scheme", type(scheme).__name__, "not a KineticScheme", "use load_scheme(name)"
@@ -80,25 +91,20 @@ def simulate(
         raise BadInput("n", n, "not a number of channels", "give a whole number of 1 or more")
     if not np.isfinite(t1_s) or t1_s <= 0:
         raise BadInput("t1_s", t1_s, "not a length of time", "give seconds above 0")
-    times, step = _save_times(save_s, float(t1_s))
-    p0 = _start_law(scheme, drive, p0)
-    record = Occupancy() if record is None else record
-    chosen = _choose(engine, int(n), record)
-    request = Request(scheme, drive, int(n), float(t1_s), times, step, p0, record)
-    trace = chosen.run(key, request)
-    if isinstance(record, Readout) and trace.recorded is None:
-        record.columns(scheme)
-        total = np.asarray(trace.occupancy) @ record.values
-        trace = eqx.tree_at(
-            lambda t: t.recorded,
-            trace,
-            total if trace.counts else total * float(n),
-            is_leaf=lambda x: x is None,
-        )
-    return trace
+    times, step = save_times(save_s, float(t1_s))
+    law = start_law(scheme, drive, p0)
+    return Request(scheme, drive, int(n), float(t1_s), times, step, law)
 
 
-def _save_times(save_s, t1_s: float) -> tuple[np.ndarray, float | None]:
+def _project(trace: Trace, record: Readout) -> Trace:
+    record.columns(trace.scheme)
+    total = np.asarray(trace.occupancy) @ record.values
+    total = total if trace.counts else total * float(trace.n)
+    return eqx.tree_at(lambda t: t.recorded, trace, total, is_leaf=lambda x: x is None)
+
+
+def save_times(save_s, t1_s: float) -> tuple[np.ndarray, float | None]:
+    """The increasing save times of `simulate`, and their step where they are uniform."""
     if np.ndim(save_s) == 0:
         step = float(save_s)
         if not 0 < step <= t1_s:
@@ -109,6 +115,7 @@ def _save_times(save_s, t1_s: float) -> tuple[np.ndarray, float | None]:
                 "give seconds, or an array of times",
             )
         number = int(np.floor(t1_s / step * (1 + 1e-12))) + 1
+        require_memory("number of save times", number, 8.0 * 16)
         return np.minimum(np.arange(number) * step, t1_s), step
     times = np.asarray(save_s, float)
     if (
@@ -128,7 +135,8 @@ def _save_times(save_s, t1_s: float) -> tuple[np.ndarray, float | None]:
     return np.minimum(times, t1_s), None
 
 
-def _start_law(scheme: KineticScheme, drive: Drive, p0):
+def start_law(scheme: KineticScheme, drive: Drive, p0):
+    """The start law [state] that `simulate` makes of its `p0`."""
     if p0 is None:
         level = {}
         for part in drive.parts():

@@ -8,6 +8,7 @@ import pytest
 from gabatone.kernels.drive.ligand import Decay, Pulse, Tonic, Train, Waveform
 from gabatone.kernels.engine.channels import Channels
 from gabatone.kernels.engine.counts import Counts
+from gabatone.kernels.engine.grid import Grid
 from gabatone.kernels.engine.master import Master
 from gabatone.kernels.engine.simulate import COUNTS_PAY_ABOVE, simulate
 from gabatone.kernels.errors import BadInput
@@ -15,7 +16,7 @@ from gabatone.kernels.receptor.catalogue import load_scheme, load_steroid
 from helpers.schemes import write_scheme
 
 KEY = jax.random.key(11)
-ENGINES = [Channels(), Counts(), Master()]
+ENGINES = [Channels(), Counts(), Grid(1e-4), Master()]
 DRIVES = {
     "tonic": Tonic(1e-5),
     "pulse": Pulse(1e-3, 1e-3, 2e-3) + Tonic(1e-6),
