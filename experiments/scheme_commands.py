@@ -17,6 +17,9 @@ Steroid = Annotated[
 Temperature = Annotated[
     str | None, typer.Option("--temperature", metavar="TEXT", help="Degrees Celsius.")
 ]
+Engine = Annotated[
+    str, typer.Option("--engine", help="auto, channels, counts, grid, master or langevin.")
+]
 Seed = Annotated[str, typer.Option("--seed", metavar="INTEGER", help="Seed of the random numbers.")]
 
 
@@ -39,10 +42,7 @@ def simulate_scheme(
     t1: Annotated[str, typer.Option("--t1", help="End of the simulation.")] = "200 ms",
     save: Annotated[str, typer.Option("--save", help="Interval of the samples.")] = "0.1 ms",
     n: Annotated[str, typer.Option("--n", metavar="INTEGER", help="Channels.")] = "10000",
-    engine: Annotated[
-        str,
-        typer.Option("--engine", help="auto, channels, counts, grid, master or langevin."),
-    ] = "auto",
+    engine: Engine = "auto",
     dt: Annotated[
         str | None, typer.Option("--dt", help="Step of the engines grid and langevin.")
     ] = None,
