@@ -102,16 +102,15 @@ def _time(case: Case) -> np.ndarray:
 
 def law_of(case: Case, parameters: dict | None = None) -> dict[str, np.ndarray]:
     """Mean and central moments 2, 3, 4, 6 [time, 5] of every output of a case (`network_laws`)."""
-    network, laws = case.model.network.with_parameters(**(parameters or {})), {}
-    for name in case.outputs:
-        rule = case.model.rules.get(name, name)
-        at = [
-            {s: float(s == one) for s in network.species} | network.parameters
-            for one in network.species
-        ]
-        weight = np.array([evaluate(rule, values) for values in at])
-        laws[name] = central_moments(network, weight, _time(case))
-    return laws
+    network = case.model.network.with_parameters(**(parameters or {}))
+    each = [
+        {s: float(s == one) for s in network.species} | network.parameters
+        for one in network.species
+    ]
+    rules = [case.model.rules.get(name, name) for name in case.outputs]
+    weights = [[evaluate(rule, values) for values in each] for rule in rules]
+    moments = central_moments(network, weights, _time(case))
+    return dict(zip(case.outputs, moments, strict=True))
 
 
 def p_values(outputs: dict[str, Published], laws: dict, counts: dict) -> dict[str, np.ndarray]:

@@ -17,18 +17,18 @@ MOST_STATES = 3000
 _ORDER = 6
 
 
-def central_moments(network: ReactionNetwork, weight, time) -> np.ndarray:
-    """Mean and the central moments 2, 3, 4 and 6 of ``weight . X`` at `time`, float [time, 5].
+def central_moments(network: ReactionNetwork, weights, time) -> np.ndarray:
+    """Mean and the central moments 2, 3, 4 and 6 of ``weights @ X``, float [output, time, 5].
 
-    `weight` [species] picks a species or a sum of them; `time` [time] is increasing and
-    starts at 0 or later, in the time unit of the rates. Raises `Failure` ``too_many_states``
-    for a network that is neither affine nor small.
+    Each row of `weights` [output, species] picks a species or a sum of them; `time` [time] is
+    increasing and starts at 0 or later, in the time unit of the rates. Raises `Failure`
+    ``too_many_states`` for a network that is neither affine nor small.
     """
-    weight, time = np.asarray(weight, float), np.asarray(time, float)
+    weights, time = np.asarray(weights, float), np.asarray(time, float)
     parts = _affine(network)
     if parts is None:
-        return _by_states(network, weight, time)
-    return _central(_cumulants(network, weight, time, *parts))
+        return _by_states(network, weights, time)
+    return np.array([_central(_cumulants(network, w, time, *parts)) for w in weights])
 
 
 def _rates(network: ReactionNetwork, counts) -> np.ndarray:
@@ -84,7 +84,7 @@ def _central(k: np.ndarray) -> np.ndarray:
     return np.stack([k1, k2, k3, fourth, sixth], axis=1)
 
 
-def _by_states(network: ReactionNetwork, weight, time) -> np.ndarray:
+def _by_states(network: ReactionNetwork, weights, time) -> np.ndarray:
     states, rows = [tuple(network.initial)], []
     index = {states[0]: 0}
     for state in states:  # grows while it is walked through
@@ -103,12 +103,13 @@ def _by_states(network: ReactionNetwork, weight, time) -> np.ndarray:
     for i, j, rate in rows:
         generator[i, j] += rate
         generator[i, i] -= rate
-    value, p, steps, out = np.array(states) @ weight, np.eye(len(states))[0], {}, []
+    values, p, steps, out = weights @ np.array(states).T, np.eye(len(states))[0], {}, []
     for gap in np.diff(time, prepend=0.0):
         gap = round(float(gap), 12)
         if gap not in steps:
             steps[gap] = expm(generator * gap)
         p = p @ steps[gap]
-        mean = p @ value
-        out.append([mean, *(p @ (value - mean) ** k for k in (2, 3, 4, 6))])
-    return np.array(out)
+        mean = values @ p
+        away = values - mean[:, None]
+        out.append(np.stack([mean, *(away**k @ p for k in (2, 3, 4, 6))], axis=1))
+    return np.array(out).swapaxes(0, 1)

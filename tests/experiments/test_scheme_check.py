@@ -84,13 +84,14 @@ def test_scatter_beyond_that_of_independent_channels_is_found(monkeypatch):
         return Doubled(run(key, scheme, drive, n // 2, time, p0))
 
     monkeypatch.setattr(scheme_check, "_run", in_pairs)
+    monkeypatch.setattr(scheme_check, "REPLICATES", 200)
     panel = scheme_check._variance(jax.random.key(1), scheme, scheme, {})
     assert_detects(p=panel.p, name="channels that move in pairs")
 
 
 def test_the_check_says_what_it_held_and_draws_it(say, tmp_path, monkeypatch):
-    monkeypatch.setattr(scheme_check, "REPLICATES", 20)
-    said = say("scheme", "check", JONES, "--n", "1000", "--out", tmp_path / "c.png")
+    monkeypatch.setattr(scheme_check, "REPLICATES", 60)
+    said = say("scheme", "check", JONES, "--n", "4000", "--out", tmp_path / "c.png")
     assert (said.code, said.err) == (0, "")
     assert "with probability at most 0.0001" in said.out
     assert said.out.count(" met") == 5
