@@ -4,7 +4,7 @@ import numpy as np
 from benchmarks import job as j1
 
 OURS = ("Channels", "Counts")
-# what issue tables ask for: (label, numerator, denominator, by what)
+# ratios worth a line of their own: (label, numerator, denominator, by what)
 PAIRS = (
     ("smooth drive over constant, channel-steps/s", "Channels, smooth drive", "Channels", "steps"),
     ("smooth drive over constant, true events/s", "Channels, smooth drive", "Channels", "events"),

@@ -60,28 +60,7 @@ def _scheme_cards(name: str) -> dict[str, Card]:
 
 
 def _steroid_cards(name: str) -> dict[str, Card]:
-    steroid = load_steroid(name)
-    units = {
-        "dissociation_closed_M": "M",
-        "c_open": "ratio",
-        "c_desensitized": "ratio",
-        "unbinding_closed_per_s": "1/s",
-        "phi_open": "fraction",
-        "phi_desensitized": "fraction",
-        "n_sites": "count",
-    }
-    return {
-        f"steroid.{field}": Card(
-            field,
-            float(getattr(steroid, field)),
-            unit,
-            "derived",
-            steroid.where,
-            "mixed",
-            "one total factor was read; its parts were chosen to give it",
-        )
-        for field, unit in units.items()
-    }
+    return {f"steroid.{field}": card for field, card in steroid_cards(name).items()}
 
 
 def _own(settings: Settings) -> dict[str, Card]:

@@ -45,6 +45,7 @@ class Lanes(NamedTuple):
     t: jax.Array
     wait_bits: jax.Array  # the random words of this channel's next event: carried, since XLA would
     pick_bits: jax.Array  # otherwise write them out once for each of their uses
+    code: jax.Array  # way out of `state` that was drawn last, 0 for none: `settle` takes it
 
 
 class Move(NamedTuple):
@@ -55,8 +56,27 @@ class Move(NamedTuple):
     jump: jax.Array
     crossed: jax.Array
     over: jax.Array  # crossed the end of the last window
-    edge: jax.Array
-    target: jax.Array
+    way_out: jax.Array
+
+
+def edge_of(code):
+    """Edge of a way out, -1 for none."""
+    return (code & np.uint32(0x3FFF)).astype(jnp.int32) - 1
+
+
+def settle(lane: Lanes, shape: Shape) -> Lanes:
+    """The lanes in the states that their last draw led to.
+
+    Under a smooth drive this is put off to the next turn, so that whether a draw was an event is
+    worked out only once; otherwise `settled` has done it already.
+    """
+    return lane._replace(state=settled(lane.code, lane.state)) if shape.smooth else lane
+
+
+def settled(code, state):
+    """State after a way out was taken, or the same state where the code is 0."""
+    target = ((code >> np.uint32(14)) & np.uint32(0x3FFF)).astype(jnp.int32)
+    return jnp.where(code > 0, target, state)
 
 
 def advance(words, job: Job, lane: Lanes, shape: Shape) -> Move:
@@ -94,8 +114,6 @@ def advance(words, job: Job, lane: Lanes, shape: Shape) -> Move:
         above = [pick_bits >= bar for bar in bars]
     pick = sum(passed.astype(jnp.int32) for passed in above)
     way_out = look(rates.way_out, cell * (len(bars) + 1) + pick)
-    edge = (way_out & np.uint32(0x3FFF)).astype(jnp.int32)
-    target = ((way_out >> np.uint32(14)) & np.uint32(0x3FFF)).astype(jnp.int32)
     jump = ~crossed
     if shape.smooth:
         if shape.rare:
@@ -105,7 +123,7 @@ def advance(words, job: Job, lane: Lanes, shape: Shape) -> Move:
             place, width = _between(bars, pick_bits, pick)
         ligand = (way_out >> np.uint32(28)).astype(jnp.int32) - 1
         jump = jump & _accepted(job, window, t, ligand, place, width, shape)
-    return Move(jnp.minimum(t, limit), window, jump, crossed, over, edge, target)
+    return Move(jnp.minimum(t, limit), window, jump, crossed, over, way_out)
 
 
 def _between(bars, bits, pick):

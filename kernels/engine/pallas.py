@@ -14,7 +14,7 @@ import numpy as np
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
-from gabatone.kernels.engine.draw import Shape, advance
+from gabatone.kernels.engine.draw import Shape, advance, settle
 from gabatone.kernels.engine.paths import begin_states, event_place, first_lanes, next_lanes
 from gabatone.kernels.engine.tables import Job
 
@@ -122,11 +122,11 @@ def _follow(span_ref, begin_ref, job: Job, events_ref, stuck_ref, shape: Shape):
     begin = _Column(begin_ref, begin_ref.shape[0])
 
     def turn(_, lane):
-        move = advance(words, job, lane, shape)
-        busy = lane.channel < stop
-        place, added = event_place(job, None, lane, move, busy, shape)
+        place, added = event_place(job, None, lane, shape)
         # an atomic addition on the device; lanes may meet in one cell
         jax.ref.addupdate(events_ref, place, added)
+        lane = settle(lane, shape)
+        move = advance(words, job, lane, shape)
         return next_lanes(words, job, begin, lane, move, first, stop, LANES, shape)
 
     def going(lane):

@@ -13,7 +13,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gabatone.kernels.engine.draw import Lanes, Move, Shape, advance, at_group, look
+from gabatone.kernels.engine.draw import (
+    Lanes,
+    Move,
+    Shape,
+    advance,
+    at_group,
+    edge_of,
+    look,
+    settle,
+    settled,
+)
 from gabatone.kernels.engine.streams import threefry
 from gabatone.kernels.engine.tables import Job
 
@@ -59,11 +69,10 @@ def _run_paths(
 
     def turn(_, carry):
         lane, tally = carry
+        tally = tally._replace(events=_add_event(job, save_rel, lane, tally.events, shape))
+        lane = settle(lane, shape)
         move = advance(words, job, lane, shape)
         busy = lane.channel < end
-        tally = tally._replace(
-            events=_add_event(job, save_rel, lane, move, busy, tally.events, shape)
-        )
         if shape.audit:
             tally = tally._replace(seen=_add_seen(job, lane, move, busy, tally.seen, shape))
         return next_lanes(words, job, begin, lane, move, first_channel, end, lanes, shape), tally
@@ -112,12 +121,12 @@ def list_events(words, job: Job, lane: Lanes, busy, *, turns: int, shape: Shape)
 
     def turn(carry, _):
         lane, busy = carry
+        lane = settle(lane, shape)
         move = advance(words, job, lane, shape)
-        event = jnp.where(busy & move.jump, move.edge, -1)
         moved = _moved(lane, move, busy, shape)
         wait_bits, pick_bits = threefry(words, moved.channel, moved.event)
         moved = moved._replace(wait_bits=wait_bits, pick_bits=pick_bits)
-        return (moved, busy & ~move.over), (event, move.window, move.t)
+        return (moved, busy & ~move.over), (edge_of(moved.code), move.window, move.t)
 
     return jax.lax.scan(turn, (lane, busy), None, length=turns)
 
@@ -143,35 +152,38 @@ def next_lanes(
         jnp.where(done, at_group(job.group_first, group), moved.window),
         jnp.where(done, np.float32(0), moved.t),
         *threefry(words, following, event),
+        moved.code,
     )
 
 
 def _moved(lane: Lanes, move: Move, busy, shape: Shape) -> Lanes:
     """The lanes after a draw, each with the channel it had."""
+    code = jnp.where(move.jump & busy, move.way_out, np.uint32(0))
     return lane._replace(
+        state=lane.state if shape.smooth else settled(code, lane.state),
         event=lane.event + np.uint32(1),
-        state=jnp.where(move.jump, move.target, lane.state),
         window=lane.window
         if shape.framed
         else jnp.where(busy & move.crossed, lane.window + 1, lane.window),
         t=move.t if shape.framed else jnp.where(move.crossed, np.float32(0), move.t),
+        code=code,
     )
 
 
-def _add_event(job: Job, save_rel, lane: Lanes, move: Move, busy, events, shape: Shape):
-    """Count the event of each lane at the first save time not before it."""
-    place, added = event_place(job, save_rel, lane, move, busy, shape)
+def _add_event(job: Job, save_rel, lane: Lanes, events, shape: Shape):
+    """Count the event that each lane drew last at the first save time not before it."""
+    place, added = event_place(job, save_rel, lane, shape)
     return events.at[place].add(added, mode="promise_in_bounds")
 
 
-def event_place(job: Job, save_rel, lane: Lanes, move: Move, busy, shape: Shape):
-    """Where in the flat table the draw of each lane counts, and what it adds there."""
-    slot = _event_bin(job, save_rel, move.window, move.t, shape)
-    column = move.edge if shape.plain else look(job.edge_column, move.edge)
+def event_place(job: Job, save_rel, lane: Lanes, shape: Shape):
+    """Where in the flat table the event that each lane drew last counts, and what it adds there."""
+    slot = _event_bin(job, save_rel, lane.window, lane.t, shape)
+    edge = jnp.maximum(edge_of(lane.code), 0)
+    column = edge if shape.plain else look(job.edge_column, edge)
     row = at_group(job.group_row, lane.group) * (shape.n_bins + 1) if shape.n_rows > 1 else 0
-    weight = np.int32(1) if shape.plain else look(job.edge_weight, move.edge)
-    added = jnp.where(move.jump & busy, weight, np.int32(0))
-    return (row + slot) * shape.n_columns + column, added
+    weight = np.int32(1) if shape.plain else look(job.edge_weight, edge)
+    return (row + slot) * shape.n_columns + column, jnp.where(lane.code > 0, weight, np.int32(0))
 
 
 def _add_seen(job: Job, lane: Lanes, move: Move, busy, seen, shape: Shape):
@@ -251,6 +263,7 @@ def first_lanes(words, job: Job, begin, base, channel, shape: Shape) -> Lanes:
         jnp.broadcast_to(at_group(job.group_first, group), channel.shape),
         jnp.zeros(channel.shape, jnp.float32),
         *threefry(words, channel, jnp.ones_like(channel)),
+        jnp.zeros_like(channel),
     )
 
 

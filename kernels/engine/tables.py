@@ -38,7 +38,7 @@ class Rates(NamedTuple):
     mean_s: np.ndarray  # [cell] mean dwell
     thresholds: np.ndarray  # [fan - 1, cell] uint32
     fraction: np.ndarray  # [fan - 1, cell] uint32, the next 8 bits of each threshold
-    way_out: np.ndarray  # [cell * fan] uint32: ligand + 1 (4 bits), target and edge (14 bits each)
+    way_out: np.ndarray  # [cell * fan] uint32: ligand + 1 (4 bits), target, edge + 1 (14 bits each)
 
 
 class Job(NamedTuple):
@@ -95,7 +95,9 @@ def rate_tables(
         mean.reshape(cells).astype(np.float32),
         np.ascontiguousarray(thresholds.reshape(cells, fan - 1).T),
         np.ascontiguousarray(fraction.reshape(cells, fan - 1).T),
-        ((ligand_of[edge] + 1) << 28 | target[edge] << 14 | edge).reshape(-1).astype(np.uint32),
+        ((ligand_of[edge] + 1) << 28 | target[edge] << 14 | (edge + 1))
+        .reshape(-1)
+        .astype(np.uint32),
     )
 
 

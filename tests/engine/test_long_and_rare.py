@@ -66,18 +66,18 @@ def test_a_step_1e7_times_rarer_than_the_fastest(tmp_path):
     scheme = load_scheme(
         write_scheme(
             tmp_path / "rare.toml",
-            [("C", "closed"), ("D", "desensitized"), ("O", "open")],
+            [("C", "closed"), ("D", "desensitized"), ("O", "open"), ("B", "closed")],
             [
                 ("C", "D", fast),
                 ("D", "C", 0.0),
                 ("C", "O", rare),
                 ("O", "C", 0.0),
-                ("D", "O", 1e6, "GABA"),
-                ("O", "D", 0.0),
+                ("C", "B", 1e6, "GABA"),
+                ("B", "C", 1.0),
             ],
         )
     )
-    plan = plan_job(Request(scheme, Tonic(0.0), n, 0.01, np.array([0.0, 0.01]), None, np.eye(3)[0]))
+    plan = plan_job(Request(scheme, Tonic(0.0), n, 0.01, np.array([0.0, 0.01]), None, np.eye(4)[0]))
     assert plan.shape.rare
     trace = simulate(KEY, scheme, Tonic(0.0), engine=Channels(), n=n, t1_s=0.01, save_s=0.01)
     by_the_rare = int(trace.occupancy[-1, 2])
