@@ -7,8 +7,9 @@ from gabatone.kernels.card import Card, read_cards
 from gabatone.kernels.drive.exposure import EXPOSURE_CARDS
 from gabatone.kernels.neuron.cells import cell_cards
 from gabatone.kernels.neuron.release import inhibition_cards
-from gabatone.kernels.receptor.catalogue import load_scheme, load_steroid
+from gabatone.kernels.receptor.catalogue import load_scheme
 from gabatone.kernels.receptor.scheme import TEMPERATURE_CARDS
+from gabatone.kernels.receptor.steroid_catalogue import steroid_cards
 from gabatone.kernels.receptor.summary import summarise
 
 _EXPOSURE_UNITS = {
