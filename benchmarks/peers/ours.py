@@ -60,7 +60,7 @@ class Smooth(Ours):
 class TwoCores(Ours):
     name = "Channels, two cores"
     what = "two calls side by side, one on each core; the rate is by wall clock"
-    channels = 1 << 22
+    channels = 1 << 23
     cores = 2
     options = {"workers": 2}
 
