@@ -329,7 +329,7 @@ def _sections(bench, chosen, rows, optima, drawn) -> None:
     bench.section(
         "Topologies",
         "A variant is worth its extra numbers where its loss is lower by more than they cost. "
-        f"Convergence: {said or 'every fit converged, from two starts or more'}.",
+        f"Convergence: {said or 'every fit converged'}.",
         (),
         ["topologies", "by_topology"],
     )
