@@ -37,6 +37,7 @@ from gabatone.kernels.errors import BadInput, Failure
 _MOST_CHANNELS = 2**31 - 1  # the range in which a net change is told from its wrapped value
 _MOST_AT_ONCE = 1 << 26
 _MOST_EVENTS = 2**32 - 64  # beyond it an event's number would repeat
+_LANES = {True: 256, False: 1 << 16}  # on a CPU what its nearest cache holds
 _MOST_FRAMED = 16  # windows that are found from the time without a look-up
 _SPAN = 1 << 22  # channels of which one share is audited
 _LEAST_CHUNK = 1 << 16  # below it a second worker costs more than it gains
@@ -51,8 +52,8 @@ class Channels(Engine):
 
     Parameters
     ----------
-    lanes : int
-        Channels in flight at a time, at most.
+    lanes : int or None
+        Channels in flight at a time, at most; None for what suits the device.
     chunk : int
         Channels per call of the compiled loop, at most.
     workers : int or None
@@ -71,7 +72,7 @@ class Channels(Engine):
         Called with (channels done, channels in all) after each chunk.
     """
 
-    lanes: int = eqx.field(static=True, default=2048)
+    lanes: int | None = eqx.field(static=True, default=None)
     chunk: int = eqx.field(static=True, default=1 << 22)
     workers: int | None = eqx.field(static=True, default=None)
     certify: bool = eqx.field(static=True, default=True)
@@ -83,7 +84,8 @@ class Channels(Engine):
     exact: ClassVar[bool] = True
 
     def __check_init__(self):
-        require("Channels.lanes", self.lanes, least=1)
+        if self.lanes is not None:
+            require("Channels.lanes", self.lanes, least=1)
         require("Channels.chunk", self.chunk, least=1, most=_MOST_AT_ONCE)
         require("Channels.max_events", self.max_events, least=1, most=_MOST_EVENTS)
         if self.workers is not None:
@@ -327,7 +329,7 @@ def _run_piece(placed, first: int, count: int, audit: bool, shape: Shape, engine
             job,
             save_rel,
             *numbers,
-            lanes=int(min(engine.lanes, max(64, chunk // 64))),
+            lanes=int(min(engine.lanes or _LANES[platform == "cpu"], max(64, chunk // 64))),
             chunk=0 if shape.one_start else chunk,
             shape=shape,
         )

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gabatone.kernels.engine.streams import exponential, threefry, uniform
+from gabatone.kernels.engine.streams import SHORT, exponential, threefry, uniform
 from gabatone.kernels.engine.tables import Job
 
 _THINNING = 0x7C1A55E5  # tells the stream of thinning from that of events
@@ -118,7 +118,10 @@ def advance(words, job: Job, lane: Lanes, shape: Shape) -> Move:
     if shape.smooth:
         if shape.rare:
             again = [word ^ np.uint32(_THINNING) for word in (words[0], words[1])]
-            place, width = uniform(threefry(again, lane.channel, lane.event)[0]), np.float32(1)
+            place, width = (
+                uniform(threefry(again, lane.channel, lane.event, SHORT)[0]),
+                np.float32(1),
+            )
         else:
             place, width = _between(bars, pick_bits, pick)
         ligand = (way_out >> np.uint32(28)).astype(jnp.int32) - 1

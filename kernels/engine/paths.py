@@ -12,6 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental.xla_metadata import set_xla_metadata
 
 from gabatone.kernels.engine.draw import (
     Lanes,
@@ -24,7 +25,7 @@ from gabatone.kernels.engine.draw import (
     settle,
     settled,
 )
-from gabatone.kernels.engine.streams import threefry
+from gabatone.kernels.engine.streams import SHORT, threefry
 from gabatone.kernels.engine.tables import Job
 
 _TURNS = 8  # draws between two looks at whether anyone is still busy
@@ -35,6 +36,24 @@ class Tally(NamedTuple):
 
     events: jax.Array  # int32 [row * bin * column]
     seen: jax.Array  # float32 [(1 + ligand) * state * lane]: seconds, and molar seconds
+
+
+class Pending(NamedTuple):
+    """What the last turn drew and the next one adds: kept apart, so that it is worked out once."""
+
+    place: jax.Array  # [lane]
+    added: jax.Array  # [lane]
+    spot: jax.Array  # [(1 + ligand) * lane], empty without an audit
+    spent: jax.Array
+
+
+class Span(NamedTuple):
+    """The channels of one call and where they start."""
+
+    begin: jax.Array
+    first: jax.Array
+    end: jax.Array
+    most_events: jax.Array
 
 
 def _run_paths(
@@ -48,6 +67,7 @@ def _run_paths(
     lanes: int,
     chunk: int,
     shape: Shape,
+    one_kernel: bool = False,
 ):
     """Simulate channels ``first_channel .. + n_channels`` (at most `chunk`) and tabulate their events.
 
@@ -55,36 +75,33 @@ def _run_paths(
     [1 + ligand, state, lane], stuck uint32 [lane])``; the last bin collects events after the
     last save time. `seen` is empty without ``shape.audit``. `stuck` holds the channels that
     reached `most_events` draws, which stops the loop, and the end of the range where none did.
-    `save_rel` is None for a uniform grid of save times. No result depends on `lanes` or `chunk`.
+    `save_rel` is None for a uniform grid of save times. `one_kernel` is the form for a CPU. No
+    result depends on it, on `lanes` or on `chunk`.
     """
     end = first_channel + n_channels
     begin, starts = begin_states(words, job, first_channel, end, chunk, shape)
+    span = Span(begin, first_channel, end, most_events)
     channel = first_channel + jnp.arange(lanes, dtype=jnp.uint32)
     lane = first_lanes(words, job, begin, first_channel, channel, shape)
     n_states, n_ligands = job.start_state.shape[1], job.windows.level.shape[1]
+    watched = (1 + n_ligands) * lanes if shape.audit else 0
     tally = Tally(
         jnp.zeros(shape.n_rows * (shape.n_bins + 1) * shape.n_columns, jnp.int32),
-        jnp.zeros((1 + n_ligands) * n_states * lanes if shape.audit else 0, jnp.float32),
+        jnp.zeros(watched * n_states, jnp.float32),
     )
-
-    def turn(_, carry):
-        lane, tally = carry
-        tally = tally._replace(events=_add_event(job, save_rel, lane, tally.events, shape))
-        lane = settle(lane, shape)
-        move = advance(words, job, lane, shape)
-        busy = lane.channel < end
-        if shape.audit:
-            tally = tally._replace(seen=_add_seen(job, lane, move, busy, tally.seen, shape))
-        return next_lanes(words, job, begin, lane, move, first_channel, end, lanes, shape), tally
-
-    def going(carry):
-        lane, _ = carry
-        busy = lane.channel < end
-        return jnp.any(busy) & ~jnp.any(busy & (lane.event > most_events))
-
-    lane, tally = jax.lax.while_loop(
-        going, lambda carry: jax.lax.fori_loop(0, _TURNS, turn, carry), (lane, tally)
+    nothing = Pending(
+        jnp.zeros(lanes, jnp.int32),
+        jnp.zeros(lanes, jnp.int32),
+        jnp.zeros(watched, jnp.int32),
+        jnp.zeros(watched, jnp.float32),
     )
+    follow = partial(_follow, lanes=lanes, shape=shape, one_kernel=one_kernel)
+    if one_kernel:
+        # no dispatch, and no hand-over to other threads, for each operation of each turn
+        with set_xla_metadata(xla_cpu_small_call="true", inlineable="false"):
+            lane, tally = jax.jit(follow)(words, job, save_rel, span, lane, tally, nothing)
+    else:
+        lane, tally = follow(words, job, save_rel, span, lane, tally, nothing)
     return (
         tally.events.reshape(shape.n_rows, -1, shape.n_columns),
         starts.reshape(shape.n_rows, n_states),
@@ -93,11 +110,62 @@ def _run_paths(
     )
 
 
-run_paths = jax.jit(_run_paths, static_argnames=("lanes", "chunk", "shape"))
+def _follow(
+    words, job: Job, save_rel, span: Span, lane, tally, pending, *, lanes, shape, one_kernel
+):
+    """All channels of the span, turn by turn: ``(lanes, tally)``."""
+
+    def turn(_, carry):
+        lane, tally, pending = carry
+        tally = _add(tally, pending, one_kernel)
+        lane = settle(lane, shape)
+        move = advance(words, job, lane, shape)
+        spot, spent = pending.spot, pending.spent
+        if shape.audit:
+            spot, spent = _seen(job, lane, move, lane.channel < span.end, shape)
+        lane = next_lanes(words, job, span.begin, lane, move, span.first, span.end, lanes, shape)
+        return lane, tally, Pending(*event_place(job, save_rel, lane, shape), spot, spent)
+
+    def going(carry):
+        busy = carry[0].channel < span.end
+        return jnp.any(busy) & ~jnp.any(busy & (carry[0].event > span.most_events))
+
+    lane, tally, pending = jax.lax.while_loop(
+        going,
+        lambda carry: jax.lax.fori_loop(0, _TURNS, turn, carry),
+        (lane, tally, pending),
+    )
+    return lane, _add(tally, pending, one_kernel)
+
+
+def _add(tally: Tally, pending: Pending, one_by_one: bool) -> Tally:
+    put = _put_one_by_one if one_by_one else _put
+    seen = put(tally.seen, pending.spot, pending.spent) if len(pending.spot) else tally.seen
+    return Tally(put(tally.events, pending.place, pending.added), seen)
+
+
+def _put(table, place, added):
+    return table.at[place].add(added, mode="promise_in_bounds")
+
+
+def _put_one_by_one(table, place, added):
+    # a scatter has no place within one kernel of XLA's; unsigned indices need no wrapping
+    place = place.astype(jnp.uint32)
+
+    def one(k, table):
+        at = jax.lax.dynamic_slice(place, (k,), (1,))[0]
+        value = jax.lax.dynamic_slice(table, (at,), (1,)) + jax.lax.dynamic_slice(added, (k,), (1,))
+        return jax.lax.dynamic_update_slice(table, value, (at,))
+
+    return jax.lax.fori_loop(np.uint32(0), np.uint32(len(place)), one, table, unroll=8)
+
+
+_STATIC = ("lanes", "chunk", "shape")
+run_paths = jax.jit(_run_paths, static_argnames=_STATIC)
 # as wide as the processor goes: XLA's own choice is half of an AVX-512 register
 run_paths_on_cpu = jax.jit(
-    _run_paths,
-    static_argnames=("lanes", "chunk", "shape"),
+    partial(_run_paths, one_kernel=True),
+    static_argnames=_STATIC,
     compiler_options={"xla_cpu_prefer_vector_width": 512},
 )
 
@@ -124,7 +192,7 @@ def list_events(words, job: Job, lane: Lanes, busy, *, turns: int, shape: Shape)
         lane = settle(lane, shape)
         move = advance(words, job, lane, shape)
         moved = _moved(lane, move, busy, shape)
-        wait_bits, pick_bits = threefry(words, moved.channel, moved.event)
+        wait_bits, pick_bits = threefry(words, moved.channel, moved.event, SHORT)
         moved = moved._replace(wait_bits=wait_bits, pick_bits=pick_bits)
         return (moved, busy & ~move.over), (edge_of(moved.code), move.window, move.t)
 
@@ -151,7 +219,7 @@ def next_lanes(
         group,
         jnp.where(done, at_group(job.group_first, group), moved.window),
         jnp.where(done, np.float32(0), moved.t),
-        *threefry(words, following, event),
+        *threefry(words, following, event, SHORT),
         moved.code,
     )
 
@@ -170,12 +238,6 @@ def _moved(lane: Lanes, move: Move, busy, shape: Shape) -> Lanes:
     )
 
 
-def _add_event(job: Job, save_rel, lane: Lanes, events, shape: Shape):
-    """Count the event that each lane drew last at the first save time not before it."""
-    place, added = event_place(job, save_rel, lane, shape)
-    return events.at[place].add(added, mode="promise_in_bounds")
-
-
 def event_place(job: Job, save_rel, lane: Lanes, shape: Shape):
     """Where in the flat table the event that each lane drew last counts, and what it adds there."""
     slot = _event_bin(job, save_rel, lane.window, lane.t, shape)
@@ -186,8 +248,8 @@ def event_place(job: Job, save_rel, lane: Lanes, shape: Shape):
     return (row + slot) * shape.n_columns + column, jnp.where(lane.code > 0, weight, np.int32(0))
 
 
-def _add_seen(job: Job, lane: Lanes, move: Move, busy, seen, shape: Shape):
-    """Add the time that each lane spent, and the integral of each concentration over it."""
+def _seen(job: Job, lane: Lanes, move: Move, busy, shape: Shape):
+    """The time that each lane spent, and the integral of each concentration over it, with their places."""
     windows, lanes, window = job.windows, lane.channel.shape[0], move.window
     n_states, n_ligands = job.start_state.shape[1], windows.level.shape[1]
     t0, t1 = lane.t, move.t
@@ -205,10 +267,9 @@ def _add_seen(job: Job, lane: Lanes, move: Move, busy, seen, shape: Shape):
             piece = jnp.where(age >= 0, piece, np.float32(0))
             total = total + jnp.where(job.decay_ligand[d] == k, piece, np.float32(0))
         spent.append(total)
-    for k, value in enumerate(spent):
-        added = jnp.where(busy, value, np.float32(0))
-        seen = seen.at[k * n_states * lanes + place].add(added, mode="promise_in_bounds")
-    return seen
+    spot = [place + k * n_states * lanes for k in range(len(spent))]
+    spent = [jnp.where(busy, value, np.float32(0)) for value in spent]
+    return jnp.concatenate(spot), jnp.concatenate(spent)
 
 
 def _event_bin(job: Job, save_rel, window, t, shape: Shape):
@@ -262,7 +323,7 @@ def first_lanes(words, job: Job, begin, base, channel, shape: Shape) -> Lanes:
         group,
         jnp.broadcast_to(at_group(job.group_first, group), channel.shape),
         jnp.zeros(channel.shape, jnp.float32),
-        *threefry(words, channel, jnp.ones_like(channel)),
+        *threefry(words, channel, jnp.ones_like(channel), SHORT),
         jnp.zeros_like(channel),
     )
 
@@ -276,7 +337,7 @@ def _start_of(begin, base, channel, shape: Shape):
 
 def _start_states(words, job: Job, channel, shape: Shape):
     """State of each channel at t = 0, drawn with its event number 0."""
-    bits, _ = jax.lax.optimization_barrier(threefry(words, channel, jnp.zeros_like(channel)))
+    bits, _ = jax.lax.optimization_barrier(threefry(words, channel, jnp.zeros_like(channel), SHORT))
     laws, n_states = job.start_state.shape
     law = jnp.minimum((channel // np.uint32(shape.per_group)).astype(jnp.int32), laws - 1)
     pick = sum(

@@ -7,6 +7,7 @@ from jaxtyping import Array, UInt32
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
+SHORT = 13  # rounds of the draws of a path, where most of the time goes
 _TWO_POW_32 = 4294967296.0
 
 
@@ -18,21 +19,23 @@ def key_words(key, *coordinates: int) -> UInt32[Array, " 2"]:
     return jnp.asarray(data, jnp.uint32).reshape(-1)[:2]
 
 
-def threefry(words, x0, x1):
-    """Threefry-2x32, 20 rounds: two 32-bit words for each counter pair (Salmon et al. 2011).
+def threefry(words, x0, x1, rounds: int = 20):
+    """Threefry-2x32: two 32-bit words for each counter pair (Salmon et al. 2011).
 
-    `words` [2] is the key; `x0`, `x1` (uint32, any equal shape) are the counters, here the
-    channel and the event. Written out flat so that the compiler fuses it into its caller.
+    `words` [2] is the key; `x0`, `x1` (uint32, any equal shape) are the counters, such as
+    channel and event. With 20 rounds it is the generator of JAX; `SHORT` is the shorter form of
+    the Random123 library. Written out flat so that the compiler fuses it into its caller.
     """
     keys = (words[0], words[1], words[0] ^ words[1] ^ np.uint32(_PARITY))
     x0, x1 = x0 + keys[0], x1 + keys[1]
-    for block in range(5):
-        for turn in _ROTATIONS[block % 2]:
-            x0 = x0 + x1
-            x1 = (x1 << np.uint32(turn)) | (x1 >> np.uint32(32 - turn))
-            x1 = x1 ^ x0
-        x0 = x0 + keys[(block + 1) % 3]
-        x1 = x1 + keys[(block + 2) % 3] + np.uint32(block + 1)
+    for step in range(rounds):
+        block, turn = step // 4, _ROTATIONS[step // 4 % 2][step % 4]
+        x0 = x0 + x1
+        x1 = (x1 << np.uint32(turn)) | (x1 >> np.uint32(32 - turn))
+        x1 = x1 ^ x0
+        if step % 4 == 3:
+            x0 = x0 + keys[(block + 1) % 3]
+            x1 = x1 + keys[(block + 2) % 3] + np.uint32(block + 1)
     return x0, x1
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from jax.extend.random import threefry_2x32
 
-from gabatone.kernels.engine.streams import cumulative_thresholds, key_words, threefry, uniform
+from gabatone.kernels.engine.streams import SHORT, cumulative_thresholds, key_words, threefry, uniform
 from helpers.statistics import assert_chi2
 
 # Random123 known answers, threefry2x32 with 20 rounds: key, counter, result
@@ -61,10 +61,13 @@ def test_bits_are_even_over_neighbouring_channels_and_events():
     channel, event = jnp.meshgrid(
         jnp.arange(256, dtype=jnp.uint32), jnp.arange(1024, dtype=jnp.uint32)
     )
-    for word, bits in enumerate(threefry(words, channel.ravel(), event.ravel())):
-        counts = np.bincount(np.asarray(bits) >> 24, minlength=256)
-        expected = bits.size / 256
-        assert_chi2(((counts - expected) ** 2 / expected).sum(), 255, f"top byte of word {word}")
+    for rounds in (20, SHORT):
+        for word, bits in enumerate(threefry(words, channel.ravel(), event.ravel(), rounds)):
+            for byte in (24, 0):
+                counts = np.bincount((np.asarray(bits) >> byte) & 255, minlength=256)
+                expected = bits.size / 256
+                statistic = ((counts - expected) ** 2 / expected).sum()
+                assert_chi2(statistic, 255, f"byte {byte} of word {word}, {rounds} rounds")
 
 
 weights = npst.arrays(
@@ -97,3 +100,17 @@ def test_a_rare_outcome_keeps_its_share():
     order, thresholds = cumulative_thresholds(np.array([1.0, 3e-9, 0.7]))
     assert order[0] == 1
     assert abs(thresholds[0] / 2.0**32 / (3e-9 / 1.7) - 1) < 0.1
+
+
+# Random123 known answers, threefry2x32 with 13 rounds: key, counter, result
+KNOWN_SHORT = [
+    ((0x00000000, 0x00000000), (0x00000000, 0x00000000), (0x9D1C5EC6, 0x8BD50731)),
+    ((0xFFFFFFFF, 0xFFFFFFFF), (0xFFFFFFFF, 0xFFFFFFFF), (0xFD36D048, 0x2D17272C)),
+    ((0x13198A2E, 0x03707344), (0x243F6A88, 0x85A308D3), (0xBA3E4725, 0xF27D669E)),
+]
+
+
+def test_known_answers_of_the_short_form():
+    for key, counter, answer in KNOWN_SHORT:
+        found = threefry(u32(*key), *(u32(x) for x in counter), SHORT)
+        assert tuple(int(x[0]) for x in found) == answer
