@@ -252,8 +252,14 @@ def _workers(engine: Channels) -> int:
     if engine.workers is not None:
         return int(engine.workers)
     if devices[0].platform == "cpu":
-        return max(len(devices), len(os.sched_getaffinity(0)))
+        return max(len(devices), _usable_cores())
     return len(devices)
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _pieces(n: int, engine: Channels, audited: bool) -> list[tuple[int, int, bool]]:

@@ -1,15 +1,22 @@
 """An estimate of memory before a launch, and a refusal that says what would fit."""
 
-import os
+from pathlib import Path
 
 from gabatone.kernels.errors import BadInput
 
+_MEMINFO = Path("/proc/meminfo")
 _SHARE = 0.8  # of the free memory that one call may ask for
 
 
 def free_bytes() -> float:
-    """Memory that this machine can still give, in bytes."""
-    return float(os.sysconf("SC_AVPHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE")
+    """Memory that this machine can still give, in bytes; infinite where it does not tell."""
+    try:
+        lines = _MEMINFO.read_text().splitlines()
+    except OSError:
+        return float("inf")
+    # free memory alone would leave out what the file cache gives back
+    sizes = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
+    return float(sizes[0]) * 1024 if sizes else float("inf")
 
 
 def require_memory(field: str, number: int, bytes_each: float) -> None:
