@@ -166,7 +166,7 @@ def build_tissue(settings: Settings) -> Tissue:
         )
     steroid = load_steroid(receptor.steroid)
     synaptic, extrasynaptic = (
-        load_scheme(name).at_temperature(receptor.temperature).with_steroid(steroid)
+        _with_steroid(load_scheme(name).at_temperature(receptor.temperature), receptor.steroid)
         for name in (receptor.synaptic, receptor.extrasynaptic)
     )
     changes = {
@@ -235,3 +235,8 @@ def stage_key(seed: int, name: str):
     return jax.random.fold_in(
         jax.random.key(seed), int.from_bytes(name.encode()[:4].ljust(4, b"_"))
     )
+
+
+def _with_steroid(scheme, name: str):
+    """The scheme with the steroid at the site that its file names."""
+    return scheme.with_steroid(load_steroid(name, site=scheme.facts.steroid_site))

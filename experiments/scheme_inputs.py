@@ -82,7 +82,7 @@ def load(name: str, steroid: Ligand | None = None, temperature: str | None = Non
     if temperature is not None:
         scheme = scheme.at_temperature(quantity("--temperature", temperature, "temperature"))
     if steroid is not None:
-        site = load_steroid(steroid.name)
+        site = load_steroid(steroid.name, site=scheme.facts.steroid_site)
         scheme, background = scheme.with_steroid(site), {site.ligand: steroid.conc_M}
     return scheme, background
 

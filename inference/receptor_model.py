@@ -23,9 +23,15 @@ from gabatone.kernels.receptor.scheme import EQUILIBRIUM, KineticScheme, SchemeF
 from gabatone.kernels.receptor.steroid import Steroid
 
 FILE = Path(__file__).parent / "receptor_priors.toml"
+SETTINGS = Path(__file__).parent / "refit.toml"
 REFIT_STEROID = Path(catalogue.__file__).parent / "steroids" / "refit_synaptic.toml"
 SCALES = ("log", "logit")
 GABA, STEROID = "GABA", "allopregnanolone"
+
+
+@cache
+def _open_conductance_pS() -> float:
+    return read_cards(SETTINGS)["open_conductance"].value
 
 
 @dataclass(frozen=True)
@@ -125,7 +131,7 @@ def build_scheme(topology: Topology, numbers: dict, name: str = "refit") -> Kine
         log_rate = jnp.stack([jnp.asarray(r, float) for r in log_rate])
     return KineticScheme(
         log_rate=log_rate,
-        conductance_pS=np.array([27.0 if kind == "open" else 0.0 for kind in kinds]),
+        conductance_pS=_open_conductance_pS() * np.array([float(k == "open") for k in kinds]),
         name=name,
         states=states,
         kinds=kinds,

@@ -13,7 +13,6 @@ import numpy as np
 CURVES = Path(__file__).parent / "reference_curves"
 TOLERANCE = 1e-6  # of a probability, in float64
 FALSE_ALARM = 0.0
-STEROID_nM = (0, 10, 100, 1000)
 SOURCE = "reference curves computed with numpy and scipy from the scheme files"
 
 # how the recorded curves were sampled: doses before rounding, and where a peak was looked for

@@ -48,7 +48,7 @@ class Channels(Engine):
 
     Exact under piecewise-constant drives, and by thinning under ramps and decays. The integers
     depend on the key and on each channel's number only, not on `chunk`, `lanes`, `workers` or
-    the devices.
+    the number of devices; another kind of device may round a time differently.
 
     Parameters
     ----------
@@ -60,10 +60,13 @@ class Channels(Engine):
         Calls that run side by side, spread over the local devices; None for one on each
         device, or on each usable core where the device is a CPU.
     certify : bool
-        Carry the certificate of `certificate.certify` on a share of the channels.
+        Carry the certificate of `certificate.certify` on a share of the channels, all of them
+        below 16,384. What it audits is the loop that makes tables; with `Events`, `Dwells` and
+        `Readout` that loop runs once more on the first channels, from the same streams.
     kernel : str
         ``"loop"``, ``"fused"`` (one kernel on the device; on a CPU interpreted and slow), or
-        ``"auto"``: fused on a GPU where the job allows it, else the loop.
+        ``"auto"``: fused on a GPU where the job allows it, else the loop. Audited channels
+        take the loop in any case.
     throw : bool
         Raise `Failure` where the certificate is broken; False leaves that to the caller.
     max_events : int
@@ -166,6 +169,7 @@ class Channels(Engine):
             request.t1_s,
             plan.clock_s,
             self.max_events,
+            record.most if isinstance(record, Events) else np.inf,
         )
         if isinstance(record, Events):
             recorded = gather_paths(blocks, request.n, record.most)
@@ -262,8 +266,18 @@ def _usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _pieces(n: int, engine: Channels, audited: bool) -> list[tuple[int, int, bool]]:
-    """``(first channel, number, audited)`` of each call; what is audited depends on n alone."""
+def _most_counted(job: Job) -> int:
+    """Channels whose events surely stay below 2**32 in one call."""
+    ends = np.asarray(job.windows.end_s, np.float64)
+    length = ends[-1] if len(job.loose) > 1 else ends.sum()
+    return max(1, int(2.0**31 * float(np.min(job.rates.mean_s)) / length))
+
+
+def _pieces(n: int, engine: Channels, audited: int) -> list[tuple[int, int, bool]]:
+    """``(first channel, number, audited)`` of each call; what is audited depends on n alone.
+
+    `audited` is the largest number in an audited call, 0 for no audit.
+    """
     chunk = min(engine.chunk, max(_LEAST_CHUNK, -(-n // _workers(engine))))
     pieces = []
     for span in range(0, n, _SPAN):
@@ -272,9 +286,8 @@ def _pieces(n: int, engine: Channels, audited: bool) -> list[tuple[int, int, boo
             size = stop - span
             head = span + (size if size <= AUDIT_ALL else max(AUDIT_ALL, size // AUDIT_SHARE))
         for low, high, audit in ((span, head, True), (head, stop, False)):
-            pieces += [
-                (first, min(chunk, high - first), audit) for first in range(low, high, chunk)
-            ]
+            size = min(chunk, audited) if audit else chunk
+            pieces += [(first, min(size, high - first), audit) for first in range(low, high, size)]
     return pieces
 
 
@@ -289,8 +302,8 @@ def count_events(key, job: Job, save_rel, n: int, shape: Shape, engine: Channels
     words, devices = np.asarray(key_words(key)), jax.local_devices()
     events = np.zeros((shape.n_rows, shape.n_bins + 1, shape.n_columns), np.int64)
     starts = np.zeros((shape.n_rows, job.start_state.shape[1]), np.int64)
-    pieces = _pieces(n, engine, scheme is not None)
-    workers = min(_workers(engine), len(pieces), len(pieces))
+    pieces = _pieces(n, engine, 0 if scheme is None else _most_counted(job))
+    workers = min(_workers(engine), len(pieces))
     placed = [jax.device_put((words, job, save_rel), d) for d in devices[: max(1, workers)]]
 
     def call(item):
@@ -304,7 +317,7 @@ def count_events(key, job: Job, save_rel, n: int, shape: Shape, engine: Channels
             events += table
             starts += begun
             if audit:
-                audits.append((table.sum(axis=(0, 1)), seen))
+                audits.append((table.view(np.uint32).sum(axis=(0, 1), dtype=np.int64), seen))
             done += count
             if engine.progress is not None:
                 engine.progress(done, n)
@@ -320,14 +333,22 @@ def _run_piece(placed, first: int, count: int, audit: bool, shape: Shape, engine
     shape = shape._replace(audit=audit)
     platform = next(iter(job.group_row.devices())).platform
     wanted = engine.kernel == "fused" or (engine.kernel == "auto" and platform == "gpu")
-    if wanted and save_rel is None and not audit and job.group_first.shape[0] == 1:
+    fits = save_rel is None and job.group_first.shape[0] == 1
+    if engine.kernel == "fused" and not fits:
+        raise BadInput(
+            "Channels.kernel",
+            "fused",
+            "the fused kernel takes one population on a uniform grid of save times",
+            'give save_s as a step, or use kernel="auto"',
+        )
+    if wanted and fits and not audit:
         # imported where it is used: its compiler is not there on every platform
         from gabatone.kernels.engine.pallas import run_fused
 
         table, begun, stuck = run_fused(
             words, job, *numbers, chunk=chunk, shape=shape, interpret=platform == "cpu"
         )
-        seen = np.zeros((1, 1, 1))
+        seen = np.zeros((1, 1, 1, 1))
     else:
         run = run_paths_on_cpu if platform == "cpu" else run_paths
         table, begun, seen, stuck = run(
@@ -349,4 +370,4 @@ def _run_piece(placed, first: int, count: int, audit: bool, shape: Shape, engine
             "length of the run, or a limit too low; shorten t1_s, raise Channels(max_events=...), "
             "or use engine=Counts(), whose cost does not depend on the rates",
         )
-    return np.asarray(table), np.asarray(begun), np.asarray(seen, np.float64).sum(axis=2)
+    return np.asarray(table), np.asarray(begun), np.asarray(seen, np.float64).sum(axis=(0, 3))

@@ -9,26 +9,35 @@ from gabatone.kernels.engine.records import Paths
 from gabatone.kernels.engine.tables import Job
 from gabatone.kernels.errors import BadInput, Failure
 
-_BLOCK = 4096  # channels followed at a time
+_BLOCK = 4096  # channels followed at a time, at most
+_BLOCK_EVENTS = 1 << 24  # and the events that they may have
 _TURNS = 64  # draws between two looks at whether anyone is still busy
 
 
-def list_paths(words, job: Job, shape: Shape, scheme, n: int, t1_s: float, clock_s, max_events):
+def list_paths(
+    words, job: Job, shape: Shape, scheme, n: int, t1_s: float, clock_s, max_events, most
+):
     """Yield the `Paths` of each block of channels, in order.
 
-    `clock_s` [window or 1] is the time at which lanes count 0 in each window. Raises `Failure`
-    ``event_limit`` with the channels that need more than `max_events` draws.
+    `clock_s` [window or 1] is the time at which lanes count 0 in each window. A block is so
+    small that it holds some millions of events, one channel at least. Raises `Failure`
+    ``event_limit`` with the channels that need more than `max_events` draws, and `BadInput` as
+    soon as one block alone has more than `most` events.
     """
+    block = _block(job, t1_s)
     source, target = np.array(scheme.source), np.array(scheme.target)
-    for first in range(0, n, _BLOCK):
-        count = min(_BLOCK, n - first)
-        size = max(64, 1 << int(np.ceil(np.log2(count))))
+    for first in range(0, n, block):
+        count, events = min(block, n - first), 0
+        size = 1 << int(np.ceil(np.log2(count)))
         at = jnp.uint32(first)
         lane, begin = begin_listing(words, job, at, jnp.uint32(count), chunk=size, shape=shape)
         busy, found = jnp.arange(size) < count, []
         while True:
             (lane, busy), drawn = list_events(words, job, lane, busy, turns=_TURNS, shape=shape)
             found.append(_events(*(np.asarray(x) for x in drawn), clock_s))
+            events += len(found[-1][0])
+            if events > most:
+                raise _too_many(n, first + count, events)
             still = np.flatnonzero(np.asarray(busy))
             if not len(still):
                 break
@@ -43,6 +52,20 @@ def list_paths(words, job: Job, shape: Shape, scheme, n: int, t1_s: float, clock
         number, edge, time = number[order], edge[order], time[order]
         start = np.asarray(begin)[:count]
         yield Paths(number + first, time, source[edge], target[edge], start, t1_s)
+
+
+def _block(job: Job, t1_s: float) -> int:
+    draws = t1_s / float(np.min(job.rates.mean_s))
+    return int(min(_BLOCK, max(1.0, _BLOCK_EVENTS / max(draws, 1.0))))
+
+
+def _too_many(n: int, channels: int, events: int) -> BadInput:
+    return BadInput(
+        "n",
+        n,
+        f"{events:.3g} transitions of the first {channels} channels are more than the record holds",
+        "shorten t1_s, raise Events(most=...), or record Dwells(...)",
+    )
 
 
 def _events(edge, window, t, clock_s):

@@ -36,6 +36,7 @@ class Tally(NamedTuple):
 
     events: jax.Array  # int32 [row * bin * column]
     seen: jax.Array  # float32 [(1 + ligand) * state * lane]: seconds, and molar seconds
+    lost: jax.Array  # float32, what rounding has kept out of `seen`
 
 
 class Pending(NamedTuple):
@@ -72,8 +73,8 @@ def _run_paths(
     """Simulate channels ``first_channel .. + n_channels`` (at most `chunk`) and tabulate their events.
 
     Returns ``(table int32 [row, bin, column], starts int32 [row, state], seen float32
-    [1 + ligand, state, lane], stuck uint32 [lane])``; the last bin collects events after the
-    last save time. `seen` is empty without ``shape.audit``. `stuck` holds the channels that
+    [2, 1 + ligand, state, lane], stuck uint32 [lane])``; the last bin collects events after the
+    last save time. `seen` is a sum in two parts, empty without ``shape.audit``. `stuck` holds the channels that
     reached `most_events` draws, which stops the loop, and the end of the range where none did.
     `save_rel` is None for a uniform grid of save times. `one_kernel` is the form for a CPU. No
     result depends on it, on `lanes` or on `chunk`.
@@ -87,6 +88,7 @@ def _run_paths(
     watched = (1 + n_ligands) * lanes if shape.audit else 0
     tally = Tally(
         jnp.zeros(shape.n_rows * (shape.n_bins + 1) * shape.n_columns, jnp.int32),
+        jnp.zeros(watched * n_states, jnp.float32),
         jnp.zeros(watched * n_states, jnp.float32),
     )
     nothing = Pending(
@@ -105,7 +107,7 @@ def _run_paths(
     return (
         tally.events.reshape(shape.n_rows, -1, shape.n_columns),
         starts.reshape(shape.n_rows, n_states),
-        tally.seen.reshape(1 + n_ligands, n_states, -1),
+        jnp.stack([tally.seen, tally.lost]).reshape(2, 1 + n_ligands, n_states, -1),
         jnp.where(lane.event > most_events, jnp.minimum(lane.channel, end), end),
     )
 
@@ -140,12 +142,29 @@ def _follow(
 
 def _add(tally: Tally, pending: Pending, one_by_one: bool) -> Tally:
     put = _put_one_by_one if one_by_one else _put
-    seen = put(tally.seen, pending.spot, pending.spent) if len(pending.spot) else tally.seen
-    return Tally(put(tally.events, pending.place, pending.added), seen)
+    events = put(tally.events, pending.place, pending.added)
+    if not len(pending.spot):
+        return tally._replace(events=events)
+    watch = _watch_one_by_one if one_by_one else _watch
+    return Tally(events, *watch(tally.seen, tally.lost, pending.spot, pending.spent))
 
 
 def _put(table, place, added):
     return table.at[place].add(added, mode="promise_in_bounds")
+
+
+def _watch(seen, lost, spot, spent):
+    # each lane has its own places, so that none is met twice
+    old = seen.at[spot].get(mode="promise_in_bounds")
+    total, rest = _two_sum(old, spent)
+    return seen.at[spot].set(total, mode="promise_in_bounds"), _put(lost, spot, rest)
+
+
+def _two_sum(a, b):
+    """Rounded sum and its rounding error (Knuth 1997, The Art of Computer Programming 2, 4.2.2)."""
+    total = a + b
+    late = total - a
+    return total, (a - (total - late)) + (b - late)
 
 
 def _put_one_by_one(table, place, added):
@@ -153,11 +172,27 @@ def _put_one_by_one(table, place, added):
     place = place.astype(jnp.uint32)
 
     def one(k, table):
-        at = jax.lax.dynamic_slice(place, (k,), (1,))[0]
-        value = jax.lax.dynamic_slice(table, (at,), (1,)) + jax.lax.dynamic_slice(added, (k,), (1,))
-        return jax.lax.dynamic_update_slice(table, value, (at,))
+        at = _entry(place, k)[0]
+        return jax.lax.dynamic_update_slice(table, _entry(table, at) + _entry(added, k), (at,))
 
     return jax.lax.fori_loop(np.uint32(0), np.uint32(len(place)), one, table, unroll=8)
+
+
+def _watch_one_by_one(seen, lost, spot, spent):
+    spot = spot.astype(jnp.uint32)
+
+    def one(k, tables):
+        seen, lost = tables
+        at = _entry(spot, k)[0]
+        total, rest = _two_sum(_entry(seen, at), _entry(spent, k))
+        lost = jax.lax.dynamic_update_slice(lost, _entry(lost, at) + rest, (at,))
+        return jax.lax.dynamic_update_slice(seen, total, (at,)), lost
+
+    return jax.lax.fori_loop(np.uint32(0), np.uint32(len(spot)), one, (seen, lost))
+
+
+def _entry(table, at):
+    return jax.lax.dynamic_slice(table, (at,), (1,))
 
 
 _STATIC = ("lanes", "chunk", "shape")

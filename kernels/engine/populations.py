@@ -7,7 +7,7 @@ from gabatone.kernels.bounds import require
 from gabatone.kernels.drive.ligand import Drive
 from gabatone.kernels.engine.counts import Counts, deal_populations
 from gabatone.kernels.engine.protocol import Request
-from gabatone.kernels.engine.simulate import save_times, start_law
+from gabatone.kernels.engine.simulate import require_rates, save_times, start_law
 from gabatone.kernels.engine.streams import key_words
 from gabatone.kernels.engine.trace import Trace
 from gabatone.kernels.errors import BadInput
@@ -56,6 +56,7 @@ def simulate_populations(
     number = _numbers(n, drives)
     require("t1_s", t1_s, above=0.0)
     require("first", first, least=0, most=2**32 - 1 - len(drives))
+    require_rates(scheme)
     times, step = save_times(save_s, float(t1_s))
     _check_output(len(drives), len(times), scheme.n_states)
     start = {id(drive): start_law(scheme, drive, p0) for drive in drives}

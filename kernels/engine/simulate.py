@@ -91,7 +91,9 @@ def checked_request(scheme, drive, n, t1_s, save_s, p0) -> Request:
         raise BadInput("n", n, "not a number of channels", "give a whole number of 1 or more")
     if not np.isfinite(t1_s) or t1_s <= 0:
         raise BadInput("t1_s", t1_s, "not a length of time", "give seconds above 0")
+    require_rates(scheme)
     times, step = save_times(save_s, float(t1_s))
+    require_memory("number of save times", len(times), 16.0 * scheme.n_states)
     law = start_law(scheme, drive, p0)
     return Request(scheme, drive, int(n), float(t1_s), times, step, law)
 
@@ -101,6 +103,24 @@ def _project(trace: Trace, record: Readout) -> Trace:
     total = np.asarray(trace.occupancy) @ record.values
     total = total if trace.counts else total * float(trace.n)
     return eqx.tree_at(lambda t: t.recorded, trace, total, is_leaf=lambda x: x is None)
+
+
+def require_rates(scheme: KineticScheme) -> None:
+    """Raise `BadInput`, naming the transition, for a rate that is NaN or infinite."""
+    if isinstance(scheme.log_rate, jax.core.Tracer):
+        return
+    log_rate = np.asarray(scheme.log_rate, np.float64)
+    # a rate of 0 stands as -inf; one beyond 1e300 overflows as soon as it is multiplied
+    wrong = np.flatnonzero(np.isnan(log_rate) | (log_rate > np.log(1e300)))
+    if len(wrong):
+        k = int(wrong[0])
+        step = f"{scheme.states[scheme.source[k]]} -> {scheme.states[scheme.target[k]]}"
+        raise BadInput(
+            f"rate of {step}",
+            float("nan") if np.isnan(log_rate[k]) else float("inf"),
+            "not a finite rate; a parameter may have overflowed or be NaN",
+            "give a finite rate in 1/s, or 1/(M s) for a binding step",
+        )
 
 
 def save_times(save_s, t1_s: float) -> tuple[np.ndarray, float | None]:

@@ -84,6 +84,8 @@ class Trace(eqx.Module):
             },
             attrs={"scheme": self.scheme.name, "engine": self.engine, "n_channels": self.n},
         )
+        if self.certificate is not None:
+            data.attrs["certificate"] = self.certificate.summary()
         if self.covariance is not None:
             data["covariance"] = (("time", "state", "state_2"), np.asarray(self.covariance))
         return data

@@ -138,12 +138,6 @@ def _require_balance(states, source, target, q10, name: str) -> None:
             )
 
 
-def default_enthalpies(states, source, target, activation_kJ_per_mol: float) -> Enthalpies:
-    """Equal states, and one activation enthalpy for every step."""
-    pair, pairs = pairs_of(source, target)
-    return Enthalpies(np.zeros(len(states)), np.full(len(pairs), activation_kJ_per_mol), pair)
-
-
 def read_enthalpies(file: str, data: dict, states, source, target, celsius, q10: float):
     """Enthalpies from the tables of a scheme file, or None where it gives no number of its own.
 

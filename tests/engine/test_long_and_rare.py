@@ -12,6 +12,10 @@ from scipy import stats
 
 from gabatone.kernels.drive.ligand import Decay, Pulse, Tonic
 from gabatone.kernels.engine.channels import Channels, plan_job
+from gabatone.kernels.engine.counts import Counts
+from gabatone.kernels.engine.grid import Grid
+from gabatone.kernels.engine.langevin import Langevin
+from gabatone.kernels.engine.master import Master
 from gabatone.kernels.engine.protocol import Request
 from gabatone.kernels.engine.simulate import simulate
 from gabatone.kernels.engine.streams import refined_thresholds
@@ -58,6 +62,41 @@ def test_the_last_second_of_60_hours_is_like_the_first(tmp_path):
     jumps, expected = trace.certificate.jumps[:2], trace.certificate.expected[:2]
     assert_z((jumps - expected) / np.sqrt(expected), "all jumps of 60 hours")
     assert jumps.sum() > 5e7
+
+
+@pytest.mark.slow
+def test_the_certificate_of_a_busy_channel_over_60_hours():
+    """Millions of short stays add up to days: a plain float32 sum of them would accuse the paths."""
+    t1 = 60 * 3600.0
+    engine = Channels(lanes=1)
+    trace = simulate(KEY, JONES, Tonic(1e-3), engine=engine, n=1, t1_s=t1, save_s=t1)
+    found = trace.certificate
+    assert found.jumps.sum() > 2e7 and found.holds
+    often = found.expected > 25
+    z = (found.jumps - found.expected)[often] / np.sqrt(found.expected[often])
+    assert_z(z, "jumps of one channel in 60 hours")
+
+
+MEMORY = """
+import jax
+from gabatone import Channels, Pulse, load_scheme, simulate
+run = dict(t1_s=0.02, save_s=1e-4, engine=Channels())
+scheme, drive = load_scheme("jones_westbrook_1995"), Pulse(1e-3, 0.0, 1e-3)
+simulate(jax.random.key(0), scheme, drive, n={n}, **run)
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_channels():
+    peak = []
+    for n in (100_000, 30_000_000):
+        found = subprocess.run(
+            [sys.executable, "-c", MEMORY.format(n=n)], capture_output=True, text=True
+        )
+        assert found.returncode == 0, found.stderr
+        peak.append(int(found.stdout) * 1024)
+    assert peak[1] < 400e6 and peak[1] < peak[0] + 40e6
 
 
 def test_a_step_1e7_times_rarer_than_the_fastest(tmp_path):
@@ -141,15 +180,19 @@ def test_one_two_and_eight_devices_give_the_same_integers():
         np.testing.assert_array_equal(np.array(eval(found.stdout)), here.occupancy)
 
 
+ENGINES = [Channels(), Counts(), Grid(1e-4), Langevin(1e-5), Master()]
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: type(engine).__name__)
 @pytest.mark.parametrize("rate", [np.inf, np.nan])
-def test_a_rate_that_is_no_number_is_named(rate):
+def test_a_rate_that_is_no_number_is_named(rate, engine):
     k = 3
     broken = eqx.tree_at(
         lambda s: s.log_rate, JONES, np.where(np.arange(12) == k, rate, JONES.log_rate)
     )
     step = f"{JONES.states[JONES.source[k]]} -> {JONES.states[JONES.target[k]]}"
     with pytest.raises(BadInput, match=f"rate of {step}.*not a finite rate"):
-        simulate(KEY, broken, Tonic(1e-6), engine=Channels(), n=10, t1_s=1e-3, save_s=1e-3)
+        simulate(KEY, broken, Tonic(1e-6), engine=engine, n=10, t1_s=1e-3, save_s=1e-3)
 
 
 @pytest.mark.parametrize("engine", ["auto", Channels()])

@@ -12,7 +12,7 @@ from gabatone.kernels.engine.paths import run_paths
 from gabatone.kernels.engine.protocol import Request
 from gabatone.kernels.engine.simulate import simulate
 from gabatone.kernels.engine.streams import key_words
-from gabatone.kernels.errors import Failure
+from gabatone.kernels.errors import BadInput, Failure
 from gabatone.kernels.receptor.catalogue import load_scheme
 
 JONES = load_scheme("jones_westbrook_1995")
@@ -51,6 +51,16 @@ def test_it_is_lowered_for_cuda(case):
     assert "gpu$xla.gpu.triton" in text or "triton_kernel_call" in text
 
 
+@pytest.mark.parametrize("platform", ["tpu", "cuda"])
+def test_the_loop_is_lowered_for_accelerators(platform):
+    job, save_rel, shape = planned("decay")
+    traced = run_paths.trace(
+        WORDS, job, save_rel, FIRST, NUMBER, MOST, lanes=64, chunk=512, shape=shape
+    )
+    text = traced.lower(lowering_platforms=(platform,)).as_text()
+    assert "stablehlo.while" in text and "f64" not in text
+
+
 def test_an_engine_can_be_told_to_use_it():
     run = {"n": 200, "t1_s": 5e-3, "save_s": 1e-3}
     key = jax.random.key(2)
@@ -59,6 +69,14 @@ def test_an_engine_can_be_told_to_use_it():
         key, JONES, CASES["pulse"][0], engine=Channels(certify=False, kernel="fused"), **run
     )
     np.testing.assert_array_equal(fused.occupancy, loop.occupancy)
+
+
+def test_it_says_what_it_cannot_do():
+    with pytest.raises(BadInput, match="uniform grid"):
+        simulate(
+            jax.random.key(0), JONES, Tonic(1e-3), engine=Channels(kernel="fused"), n=10,
+            t1_s=0.5, save_s=np.array([0.1, 0.5]),
+        )  # fmt: skip
 
 
 def test_its_limit_of_draws():

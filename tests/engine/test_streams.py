@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from jax.extend.random import threefry_2x32
 
-from gabatone.kernels.engine.streams import SHORT, cumulative_thresholds, key_words, threefry, uniform
+from gabatone.kernels.engine.streams import (
+    SHORT,
+    cumulative_thresholds,
+    key_words,
+    threefry,
+    uniform,
+)
 from helpers.statistics import assert_chi2
 
 # Random123 known answers, threefry2x32 with 20 rounds: key, counter, result
