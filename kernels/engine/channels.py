@@ -286,7 +286,7 @@ def _pieces(n: int, engine: Channels, audited: int) -> list[tuple[int, int, bool
             size = stop - span
             head = span + (size if size <= AUDIT_ALL else max(AUDIT_ALL, size // AUDIT_SHARE))
         for low, high, audit in ((span, head, True), (head, stop, False)):
-            size = min(chunk, audited) if audit else chunk
+            size = max(1, min(chunk, audited)) if audit else chunk
             pieces += [(first, min(size, high - first), audit) for first in range(low, high, size)]
     return pieces
 
