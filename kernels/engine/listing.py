@@ -37,7 +37,7 @@ def list_paths(
             found.append(_events(*(np.asarray(x) for x in drawn), clock_s))
             events += len(found[-1][0])
             if events > most:
-                raise _too_many(n, first + count, events)
+                raise _too_many(n, first + count, events, most)
             still = np.flatnonzero(np.asarray(busy))
             if not len(still):
                 break
@@ -59,12 +59,14 @@ def _block(job: Job, t1_s: float) -> int:
     return int(min(_BLOCK, max(1.0, _BLOCK_EVENTS / max(draws, 1.0))))
 
 
-def _too_many(n: int, channels: int, events: int) -> BadInput:
+def _too_many(n: int, channels: int, events: float, most: int) -> BadInput:
     return BadInput(
         "n",
         n,
-        f"{events:.3g} transitions of the first {channels} channels are more than the record holds",
-        "shorten t1_s, raise Events(most=...), or record Dwells(...)",
+        f"the first {channels} channels have {events:.3g} transitions or more and the record "
+        f"holds {most} of all {n}",
+        f"simulate at most {max(1, int(most * channels / events))} channels, shorten t1_s, raise "
+        "Events(most=...), or record Dwells(...)",
     )
 
 
@@ -83,14 +85,7 @@ def gather_paths(blocks, n: int, most: int) -> Paths:
         events += len(block.time_s)
         channels += len(block.start)
         if events > most or events / channels * n > 1.5 * most:
-            raise BadInput(
-                "n",
-                n,
-                f"about {events / channels * n:.3g} transitions are in sight and the record "
-                f"holds {most}",
-                f"simulate at most {max(1, int(most * channels / events))} channels, raise "
-                "Events(most=...), or record Dwells(...)",
-            )
+            raise _too_many(n, channels, events, most)
     fields = ("channel", "time_s", "source", "target", "start")
     merged = {f: np.concatenate([getattr(b, f) for b in kept]) for f in fields}
     return Paths(**merged, t1_s=kept[0].t1_s)
