@@ -179,16 +179,14 @@ def _put_one_by_one(table, place, added):
 
 
 def _watch_one_by_one(seen, lost, spot, spent):
-    spot = spot.astype(jnp.uint32)
+    total, rest = _two_sum(seen.at[spot].get(mode="promise_in_bounds"), spent)
+    at_spot = spot.astype(jnp.uint32)
 
-    def one(k, tables):
-        seen, lost = tables
-        at = _entry(spot, k)[0]
-        total, rest = _two_sum(_entry(seen, at), _entry(spent, k))
-        lost = jax.lax.dynamic_update_slice(lost, _entry(lost, at) + rest, (at,))
-        return jax.lax.dynamic_update_slice(seen, total, (at,)), lost
+    def one(k, seen):
+        return jax.lax.dynamic_update_slice(seen, _entry(total, k), (_entry(at_spot, k)[0],))
 
-    return jax.lax.fori_loop(np.uint32(0), np.uint32(len(spot)), one, (seen, lost))
+    seen = jax.lax.fori_loop(np.uint32(0), np.uint32(len(spot)), one, seen, unroll=8)
+    return seen, _put_one_by_one(lost, spot, rest)
 
 
 def _entry(table, at):
