@@ -12,6 +12,8 @@ from gabatone.experiments import scheme_commands
 from gabatone.experiments.terminal import columns, complain, say, say_json, settle
 from gabatone.kernels.errors import BadInput, Failure
 
+_INTERRUPTED_AND_SAID = 131  # 130 to the caller, without a second message
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 app = typer.Typer(
@@ -36,7 +38,9 @@ def main(arguments=None) -> int:
     usage = typer.BadParameter.__mro__[2]  # the base of everything the parser refuses
     try:
         code = app(arguments, prog_name="gabatone", standalone_mode=False)
-        return code if isinstance(code, int) else 0
+        if code == 130:
+            complain("interrupted")
+        return min(code, 130) if isinstance(code, int) else 0
     except BadInput as error:
         complain(str(error))
         return 2
@@ -154,7 +158,7 @@ def _carry_out(plan, out: str, quiet: bool) -> bool:
     except KeyboardInterrupt:
         kept = "the stages finished so far are kept; the same command goes on from there"
         complain(f"interrupted: {out}: {kept}")
-        raise typer.Exit(130) from None
+        raise typer.Exit(_INTERRUPTED_AND_SAID) from None
     except MemoryError as error:
         raise Failure(
             "out_of_memory", "the machine has too little memory for these sizes; use smaller ones"

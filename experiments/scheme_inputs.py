@@ -1,5 +1,6 @@
 """What the scheme commands are given, read once: quantities with units, ligands, output files."""
 
+import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -92,11 +93,11 @@ def drive_of(gaba, pulse, start, waveform, background: dict):
     from gabatone.kernels.drive.ligand import Pulse, Tonic, Waveform
 
     if waveform is not None:
-        if gaba is not None or pulse is not None:
+        if gaba is not None or pulse is not None or start is not None:
             raise BadInput(
                 "--waveform",
                 waveform,
-                "GABA is given a second time by --gaba or --pulse",
+                "GABA is given a second time by --gaba, --pulse or --start",
                 "give one of the two",
             )
         drive, text = Waveform.from_csv(waveform), f"GABA from {Path(waveform).name}"
@@ -139,11 +140,23 @@ def target(out: str | None, kinds: tuple[str, ...], overwrite: bool) -> Target |
     names = ", ".join(f".{kind}" for kind in kinds)
     if kind not in kinds:
         raise BadInput("--out", out, "the kind of file is not known", f"end its name in {names}")
-    if path.exists() and not overwrite:
+    try:
+        there, folder = path.exists() or path.is_symlink(), path.is_dir()
+        foreign = folder and any(path.iterdir()) and not (path / "zarr.json").is_file()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        writable = os.access(path.parent, os.W_OK)
+    except (OSError, ValueError) as error:
+        cause = f"cannot be written ({getattr(error, 'strerror', None) or error})"
+        raise BadInput("--out", out[:200], cause, "choose another place") from None
+    if not writable:
+        raise BadInput("--out", out, "the folder cannot be written to", "choose another place")
+    if there and not overwrite:
         fix = "choose another name, or add --overwrite"
         raise BadInput("--out", out, "exists already", fix)
-    if path.exists() and path.is_dir() != (kind == "zarr"):
-        raise BadInput("--out", out, "is a folder" if path.is_dir() else "is a file", "rename it")
+    if there and folder != (kind == "zarr"):
+        raise BadInput("--out", out, "is a folder" if folder else "is a file", "rename it")
+    if foreign:
+        raise BadInput("--out", out, "a folder with other things in it", "choose another name")
     return Target(path, kind)
 
 

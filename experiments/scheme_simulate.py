@@ -71,12 +71,12 @@ def simulated(
     number, chosen_seed = read.whole("--n", n), read.whole("--seed", seed)
     if not 0 <= chosen_seed < 2**32:
         raise BadInput("--seed", seed, "out of range", "give a whole number from 0 to 4294967295")
-    volts = None
+    volts, reversal_mV = None, read.quantity("--reversal", reversal, "voltage")
     if holding is not None:
-        volts = [
-            read.quantity("--holding", holding, "voltage"),
-            read.quantity("--reversal", reversal, "voltage"),
-        ]
+        volts = [read.quantity("--holding", holding, "voltage"), reversal_mV]
+    elif reversal_mV != 0:
+        fix = "add --holding, or leave --reversal out"
+        raise BadInput("--reversal", reversal, "no current is asked for", fix)
     trace = _run(scheme, drive, engine, dt, number, t1_s, save_s, chosen_seed, quiet)
     notes = {
         "scheme": scheme.name,

@@ -32,6 +32,7 @@ _DECAY_BREAKS = (
     32.0,
     48.0,
 )
+_MOST_M = 1e3  # pure water is 55 M: what is above is a slip of the unit
 
 
 class Drive(eqx.Module):
@@ -221,7 +222,7 @@ class Waveform(Drive):
         """Read columns ``time_s`` and ``conc_M`` of a CSV file; `BadInput` names file, row and column."""
         path, rows = Path(path), []
         try:
-            with path.open(newline="") as handle:
+            with path.open(newline="", encoding="utf-8-sig") as handle:
                 reader = csv.DictReader(handle)
                 if reader.fieldnames is None or not {"time_s", "conc_M"} <= set(reader.fieldnames):
                     raise BadInput(
@@ -230,8 +231,22 @@ class Waveform(Drive):
                         "columns time_s and conc_M are needed",
                         "name the two columns in the first line",
                     )
+                if len(set(reader.fieldnames)) < len(reader.fieldnames):
+                    raise BadInput(
+                        f"{path.name}: header",
+                        reader.fieldnames,
+                        "a column is named twice",
+                        "give each column its own name",
+                    )
                 for row in reader:
                     line = f"{path.name}: line {reader.line_num}"
+                    if None in row:
+                        raise BadInput(
+                            line,
+                            row[None],
+                            "more cells than columns; a decimal comma, perhaps",
+                            "write decimal points, and one cell for each column",
+                        )
                     rows.append([_cell(line, row, column) for column in ("time_s", "conc_M")])
         except OSError as error:
             raise BadInput(
@@ -289,12 +304,12 @@ def _concentration(field: str, value) -> None:
     if isinstance(value, jax.core.Tracer):
         return
     values = np.ravel(np.asarray(value, float))
-    wrong = ~(np.isfinite(values) & (values >= 0))
+    wrong = ~(np.isfinite(values) & (values >= 0) & (values <= _MOST_M))
     if values.size == 0 or wrong.any():
         raise BadInput(
             field,
             values[wrong][0] if values.size else value,
-            "a concentration is finite and not negative",
+            f"a concentration is finite, not negative and at most {_MOST_M:g} M",
             "give mol/L (1e-3 for 1 mM)",
         )
 

@@ -17,6 +17,8 @@ from gabatone.kernels.engine.trace import Trace
 from gabatone.kernels.errors import BadInput
 from gabatone.kernels.receptor.scheme import KineticScheme
 
+_MOST_CHANNELS = 2**53  # what float64 counts one by one
+_FASTEST = 1e25  # 1/s or 1/(M s): beyond any chemistry, and near what float32 can hold
 COUNTS_PAY_ABOVE = 50_000  # channels that see one drive; below, individual paths cost less
 
 
@@ -84,12 +86,17 @@ def checked_request(scheme, drive, n, t1_s, save_s, p0) -> Request:
     if (
         isinstance(n, bool)
         or not isinstance(n, numbers.Real)
-        or not np.isfinite(n)
+        or not (isinstance(n, int) or np.isfinite(n))
         or int(n) != n
-        or n < 1
+        or not 1 <= n <= _MOST_CHANNELS
     ):
-        raise BadInput("n", n, "not a number of channels", "give a whole number of 1 or more")
-    if not np.isfinite(t1_s) or t1_s <= 0:
+        raise BadInput(
+            "n",
+            f"{min(n, 10**300):.3g}" if isinstance(n, int) and n > 1e18 else n,
+            "not a number of channels",
+            f"give a whole number of 1 or more, up to {_MOST_CHANNELS:g}",
+        )
+    if isinstance(t1_s, bool) or not isinstance(t1_s, numbers.Real) or not 0 < t1_s < np.inf:
         raise BadInput("t1_s", t1_s, "not a length of time", "give seconds above 0")
     require_rates(scheme)
     times, step = save_times(save_s, float(t1_s))
@@ -110,15 +117,15 @@ def require_rates(scheme: KineticScheme) -> None:
     if isinstance(scheme.log_rate, jax.core.Tracer):
         return
     log_rate = np.asarray(scheme.log_rate, np.float64)
-    # a rate of 0 stands as -inf; one beyond 1e300 overflows as soon as it is multiplied
-    wrong = np.flatnonzero(np.isnan(log_rate) | (log_rate > np.log(1e300)))
+    # a rate of 0 stands as -inf
+    wrong = np.flatnonzero(np.isnan(log_rate) | (log_rate > np.log(_FASTEST)))
     if len(wrong):
         k = int(wrong[0])
         step = f"{scheme.states[scheme.source[k]]} -> {scheme.states[scheme.target[k]]}"
         raise BadInput(
             f"rate of {step}",
-            float("nan") if np.isnan(log_rate[k]) else float("inf"),
-            "not a finite rate; a parameter may have overflowed or be NaN",
+            float(np.exp(min(log_rate[k], 700.0))),
+            f"not a finite rate below {_FASTEST:g}; a parameter may have overflowed or be NaN",
             "give a finite rate in 1/s, or 1/(M s) for a binding step",
         )
 
@@ -135,7 +142,7 @@ def save_times(save_s, t1_s: float) -> tuple[np.ndarray, float | None]:
                 "give seconds, or an array of times",
             )
         number = int(np.floor(t1_s / step * (1 + 1e-12))) + 1
-        require_memory("number of save times", number, 8.0 * 16)
+        require_memory(f"save_s = {step:g}: number of save times", number, 8.0 * 16)
         return np.minimum(np.arange(number) * step, t1_s), step
     times = np.asarray(save_s, float)
     if (

@@ -34,6 +34,27 @@ __all__ = [
 
 _HERE = Path(__file__).parent
 _LIST = "`gabatone scheme list`"
+_TOP_KEYS = (
+    *("key", "name", "citation", "doi", "receptor", "preparation", "temperature", "temperature_C"),
+    *(
+        "temperature_C_status",
+        "species",
+        "status",
+        "where",
+        "notes",
+        "conductance_note",
+        "n_states",
+    ),
+    *("initial_state", "states", "transitions", "known_misfits", "steroid_site"),
+    *("enthalpy_source", "reversibility", "computed"),
+)
+_STATE_KEYS = (
+    *("name", "kind", "conducting", "conductance_pS", "bound_agonists", "enthalpy_kJ_per_mol"),
+)
+_EDGE_KEYS = (
+    *("from", "to", "value", "unit", "ligand", "factor", "symbol", "q10"),
+    "barrier_enthalpy_kJ_per_mol",
+)
 _UNITS = {"s^-1": False, "M^-1 s^-1": True}
 
 
@@ -95,6 +116,7 @@ def _read_toml(path: Path) -> dict:
 
 def _build(path: Path) -> KineticScheme:
     data, file = _read_toml(path), path.name
+    _refuse_misspelt(file, data, _TOP_KEYS)
     states = _states(file, data.get("states"))
     names = [s["name"] for s in states]
     edges = [_edge(file, names, k, t) for k, t in enumerate(_tables(file, data, "transitions"))]
@@ -161,6 +183,7 @@ def _states(file: str, tables) -> list[dict]:
     out, names = [], set()
     for k, table in enumerate(tables):
         name, kind = table.get("name"), table.get("kind")
+        _refuse_misspelt(f"{file}: states[{k}]", table, _STATE_KEYS)
         if not isinstance(name, str) or not name or name in names:
             raise BadInput(
                 f"{file}: states[{k}].name",
@@ -226,6 +249,10 @@ def _edge(file: str, names: list[str], k: int, table: dict) -> tuple:
             "set value = 0 if that is meant",
         )
     ligand, unit = table.get("ligand", ""), table.get("unit")
+    for side, text in (("ligand", ligand), ("unit", unit)):
+        if not isinstance(text, str):
+            raise BadInput(f"{where}.{side}", text, "not a text", 'write it in quotes: "..."')
+    _refuse_misspelt(where, table, _EDGE_KEYS)
     if unit not in _UNITS or _UNITS[unit] != bool(ligand):
         raise BadInput(
             f"{where}.unit",
@@ -239,11 +266,23 @@ def _edge(file: str, names: list[str], k: int, table: dict) -> tuple:
 def _number(field: str, value) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise BadInput(field, value, "not a number", "give a number")
-    if not math.isfinite(value) or value < 0:
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number) or number < 0:
         raise BadInput(
-            field, value, "negative, NaN or infinite", "give a finite number of 0 or more"
+            field, number, "negative, NaN or infinite", "give a finite number of 0 or more"
         )
-    return float(value)
+    return number
+
+
+def _refuse_misspelt(where: str, table: dict, keys: tuple[str, ...]) -> None:
+    """`BadInput` for a key that is nearly one of `keys`: it would be passed over in silence."""
+    for key in table:
+        near = difflib.get_close_matches(key, keys, n=1, cutoff=0.8)
+        if key not in keys and near:
+            raise BadInput(f"{where}.{key}", table[key], "no such key", f"write {near[0]}")
 
 
 def _reach(file, names, source, target, value, initial) -> tuple[str, ...]:
@@ -309,9 +348,15 @@ def _facts(file, data, states, symbols, factors, warnings) -> SchemeFacts:
         ),
         temperature_C=_number(f"{file}: temperature_C", data.get("temperature_C", 23.0)),
         temperature_C_status=str(data.get("temperature_C_status", "assumed")),
-        known_misfits=tuple(str(text) for text in data.get("known_misfits", ())),
+        known_misfits=_texts(f"{file}: known_misfits", data.get("known_misfits", [])),
         bound_agonists=tuple(s["bound_agonists"] for s in states),
         symbols=symbols,
         factors=factors,
         warnings=warnings,
     )
+
+
+def _texts(field: str, value) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        raise BadInput(field, value, "not a list of texts", 'write ["...", "..."]')
+    return tuple(value)
