@@ -88,11 +88,11 @@ class Channels(Engine):
 
     def __check_init__(self):
         if self.lanes is not None:
-            require("Channels.lanes", self.lanes, least=1)
-        require("Channels.chunk", self.chunk, least=1, most=_MOST_AT_ONCE)
-        require("Channels.max_events", self.max_events, least=1, most=_MOST_EVENTS)
+            require("Channels.lanes", self.lanes, least=1, whole=True)
+        require("Channels.chunk", self.chunk, least=1, most=_MOST_AT_ONCE, whole=True)
+        require("Channels.max_events", self.max_events, least=1, most=_MOST_EVENTS, whole=True)
         if self.workers is not None:
-            require("Channels.workers", self.workers, least=1)
+            require("Channels.workers", self.workers, least=1, whole=True)
         if self.kernel not in ("auto", "loop", "fused"):
             raise BadInput(
                 "Channels.kernel", self.kernel, "unknown", 'use "auto", "loop" or "fused"'

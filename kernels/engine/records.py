@@ -62,7 +62,7 @@ class Events(Record):
     most: int = eqx.field(static=True, default=50_000_000)
 
     def __check_init__(self):
-        require("Events.most", self.most, least=1)
+        require("Events.most", self.most, least=1, whole=True)
 
 
 class Dwells(Record):

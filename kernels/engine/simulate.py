@@ -132,6 +132,11 @@ def require_rates(scheme: KineticScheme) -> None:
 
 def save_times(save_s, t1_s: float) -> tuple[np.ndarray, float | None]:
     """The increasing save times of `simulate`, and their step where they are uniform."""
+    try:
+        save_s = np.asarray(save_s, np.float64)
+    except (TypeError, ValueError) as error:
+        cause, fix = "not a time", "give a step in s, or an array of times"
+        raise BadInput("save_s", save_s, cause, fix) from error
     if np.ndim(save_s) == 0:
         step = float(save_s)
         if not 0 < step <= t1_s:
