@@ -17,7 +17,7 @@ from gabatone.kernels.engine.trace import Trace
 from gabatone.kernels.errors import BadInput
 from gabatone.kernels.receptor.scheme import KineticScheme
 
-_MOST_CHANNELS = 2**53  # what float64 counts one by one
+_MOST_CHANNELS = 10**18  # what a number can stand for; each engine has its own limit
 _FASTEST = 1e25  # 1/s or 1/(M s): beyond any chemistry, and near what float32 can hold
 COUNTS_PAY_ABOVE = 50_000  # channels that see one drive; below, individual paths cost less
 

@@ -76,7 +76,10 @@ def test_to_xarray_survives_a_file(tmp_path, engine):
     )
     trace.to_xarray().to_netcdf(tmp_path / "trace.nc", engine="h5netcdf")
     with xr.open_dataset(tmp_path / "trace.nc", engine="h5netcdf") as data:
-        assert data.attrs == {"scheme": scheme.name, "engine": trace.engine, "n_channels": 500}
+        expected = {"scheme": scheme.name, "engine": trace.engine, "n_channels": 500}
+        if trace.certificate is not None:
+            expected["certificate"] = trace.certificate.summary()
+        assert data.attrs == expected
         assert tuple(data["state"].values) == scheme.states
         assert data["time"].attrs["units"] == "s" and data["conductance"].attrs["units"] == "S"
         np.testing.assert_array_equal(data["time"], trace.time_s)
