@@ -17,14 +17,12 @@ import numpy as np
 
 from gabatone.kernels.card import Card, read_cards
 from gabatone.kernels.errors import BadInput
-from gabatone.kernels.receptor import catalogue
 from gabatone.kernels.receptor.catalogue import load_steroid
 from gabatone.kernels.receptor.scheme import EQUILIBRIUM, KineticScheme, SchemeFacts
 from gabatone.kernels.receptor.steroid import Steroid
 
 FILE = Path(__file__).parent / "receptor_priors.toml"
 SETTINGS = Path(__file__).parent / "refit.toml"
-REFIT_STEROID = Path(catalogue.__file__).parent / "steroids" / "refit_synaptic.toml"
 SCALES = ("log", "logit")
 GABA, STEROID = "GABA", "allopregnanolone"
 
@@ -162,20 +160,7 @@ def build_steroid(numbers: dict) -> Steroid:
 
 def load_refit_steroid() -> Steroid:
     """The steroid site that was fitted together with the scheme ``refit_synaptic_abg``."""
-    value = {name: card.value for name, card in read_cards(REFIT_STEROID).items()}
-    return Steroid(
-        dissociation_closed_M=value["K_closed"] * 1e-6,
-        c_open=value["c_open"],
-        c_desensitized=value["c_desensitized"],
-        unbinding_closed_per_s=value["koff_closed"],
-        phi_open=value["phi_open"],
-        phi_desensitized=value["phi_desensitized"],
-        n_sites=int(value["n_sites"]),
-        ligand=STEROID,
-        name=STEROID,
-        status="assumed",
-        where="optimum of the receptor refit; see docs/refit.md",
-    )
+    return load_steroid(STEROID, site="refit_synaptic")
 
 
 def _states(topology: Topology):
